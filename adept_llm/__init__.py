@@ -1,0 +1,37 @@
+"""adept_llm: tune the prompt and the embedding layer of large language models.
+
+The public API; names are imported when they are first used, so that `import adept_llm` is quick.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adept_llm.adapters import (
+        AdeptConfig,
+        get_adapter,
+        inject_adapter,
+        load_adapter,
+        merge_adapter,
+        save_adapter,
+    )
+    from adept_llm.errors import InputError
+
+__version__ = "0.1.0"
+__all__ = [
+    "AdeptConfig",
+    "InputError",
+    "get_adapter",
+    "inject_adapter",
+    "load_adapter",
+    "merge_adapter",
+    "save_adapter",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'adept_llm' has no attribute {name!r}")
+    import importlib
+
+    module = "adept_llm.errors" if name == "InputError" else "adept_llm.adapters"
+    return getattr(importlib.import_module(module), name)

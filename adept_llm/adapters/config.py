@@ -1,0 +1,153 @@
+"""What an adapter is: the method, its sizes and how its prompt starts."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from adept_llm.errors import InputError
+
+METHODS = ("adept", "dept", "prompt_tuning")
+PROMPT_INITS = ("vocab", "text", "normal", "adapter")
+
+
+@dataclass(frozen=True)
+class AdeptConfig:
+    """The user's choices for one adapter; checked on construction.
+
+    Raises:
+        InputError: for a combination that cannot work.
+    """
+
+    method: str = field(
+        default="adept", metadata={"help": "adept, dept or prompt_tuning", "choices": METHODS}
+    )
+    num_virtual_tokens: int = field(default=60, metadata={"help": "m, rows of the soft prompt"})
+    bottleneck_size: int | None = field(
+        default=None,
+        metadata={"help": "r, width of the offset network (adept) or rank (dept); default 19"},
+    )
+    bottleneck_dropout: float = field(
+        default=0.0,
+        metadata={"help": "dropout on the bottleneck pre-activation (adept; reference code: 0.1)"},
+    )
+    offset_positions: int = field(
+        default=256, metadata={"help": "s, words that receive a positional offset (dept)"}
+    )
+    offset_scale: float = field(
+        default=1.0, metadata={"help": "factor on the positional offset (dept)"}
+    )
+    prompt_init: str = field(
+        default="vocab",
+        metadata={"help": "vocab, text, normal or adapter", "choices": PROMPT_INITS},
+    )
+    prompt_init_text: str | None = field(
+        default=None, metadata={"help": "text whose embeddings start the prompt (text)"}
+    )
+    prompt_init_adapter: str | None = field(
+        default=None,
+        metadata={"help": "saved adapter to take the prompt from (adapter)"},
+    )
+    init_seed: int = field(default=0, metadata={"help": "seed of the adapter's initial values"})
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(
+                f"method: '{self.method}' is unknown; choose one of {', '.join(METHODS)}"
+            )
+        if self.bottleneck_size is None:
+            size = 0 if self.method == "prompt_tuning" else 19
+            object.__setattr__(self, "bottleneck_size", size)
+        self._check_sizes()
+        self._check_prompt_init()
+
+    def _check_sizes(self) -> None:
+        assert self.bottleneck_size is not None
+        if self.num_virtual_tokens < 0:
+            raise InputError(f"num_virtual_tokens: {self.num_virtual_tokens} is negative")
+        if self.method == "prompt_tuning":
+            if self.bottleneck_size:
+                raise InputError(
+                    "bottleneck_size: prompt_tuning has no offset network; leave it out or use "
+                    "--method adept"
+                )
+            if self.num_virtual_tokens == 0:
+                raise InputError("num_virtual_tokens: prompt_tuning with 0 tokens trains nothing")
+        elif self.bottleneck_size < 1:
+            raise InputError(
+                f"bottleneck_size: {self.method} needs at least 1, got {self.bottleneck_size}; "
+                "use --method prompt_tuning to train a prompt alone"
+            )
+        if not 0.0 <= self.bottleneck_dropout < 1.0:
+            raise InputError(f"bottleneck_dropout: {self.bottleneck_dropout} is not in [0, 1)")
+        if self.offset_positions < 1:
+            raise InputError(f"offset_positions: {self.offset_positions} is not positive")
+
+    def _check_prompt_init(self) -> None:
+        if self.prompt_init not in PROMPT_INITS:
+            raise InputError(
+                f"prompt_init: '{self.prompt_init}' is unknown; "
+                f"choose one of {', '.join(PROMPT_INITS)}"
+            )
+        for init in ("text", "adapter"):
+            given = getattr(self, f"prompt_init_{init}")
+            if self.prompt_init == init and not given:
+                raise InputError(f"prompt_init: '{init}' needs --prompt_init_{init}")
+            if self.prompt_init != init and given:
+                raise InputError(f"prompt_init_{init}: given, but --prompt_init is not '{init}'")
+
+
+@dataclass(frozen=True)
+class BaseTable:
+    """The frozen table E that an adapter was made for; enough to recognise it again."""
+
+    vocab_size: int
+    hidden_size: int
+    rms: float
+    """Root mean square of E's entries, the unit of length of the adapter's parameters."""
+    name_or_path: str | None = None
+    revision: str | None = None
+
+    def check_same(self, other: "BaseTable") -> None:
+        """Refuse an adapter of another base.
+
+        Args:
+            other: the table of the model at hand.
+
+        Raises:
+            InputError: if width, vocabulary or values differ. The rms tells a fine-tuned table from
+                its parent and does not feel a change of dtype; the name may differ (moved folder).
+        """
+        what = None
+        if self.hidden_size != other.hidden_size:
+            what = f"hidden size {self.hidden_size}, the model has {other.hidden_size}"
+        elif self.vocab_size != other.vocab_size:
+            what = f"vocabulary of {self.vocab_size}, the model has {other.vocab_size}"
+        elif abs(self.rms - other.rms) > 1e-4 * self.rms:
+            what = f"table of rms {self.rms:.6g}, the model's has {other.rms:.6g}"
+        if what:
+            raise InputError(
+                f"adapter: made for {self.name_or_path or 'another base'} with {what}; "
+                "load the base model it was trained on"
+            )
+
+
+def config_to_json(config: AdeptConfig, base: BaseTable) -> dict[str, Any]:
+    """Content of adapter_config.json."""
+    return {"adapter": asdict(config), "base_model": asdict(base)}
+
+
+def config_from_json(content: dict[str, Any]) -> tuple[AdeptConfig, BaseTable]:
+    """Inverse of `config_to_json`.
+
+    Raises:
+        InputError: for a file of another tool or version.
+    """
+    try:
+        adapter = dict(content["adapter"])
+        # the start of the prompt is history: neither the text nor the old adapter is needed again
+        adapter.update(prompt_init="vocab", prompt_init_text=None, prompt_init_adapter=None)
+        return AdeptConfig(**adapter), BaseTable(**content["base_model"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"adapter_config.json: not an adept_llm adapter ({error}); expected the keys "
+            "'adapter' and 'base_model' as written by save_adapter"
+        ) from error

@@ -1,0 +1,58 @@
+"""Starts of the soft prompt: small functions that return rows [m, d] in the table's units."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adept_llm.errors import InputError
+
+
+def vocab_rows(table: Tensor, num_tokens: int, generator: torch.Generator) -> Tensor:
+    """Rows of E drawn from the vocabulary, without replacement as long as there are enough."""
+    size = table.shape[0]
+    picks = [torch.randperm(size, generator=generator) for _ in range(-(-num_tokens // size))]
+    index = torch.cat(picks)[:num_tokens] if picks else torch.empty(0, dtype=torch.long)
+    return table[index.to(table.device)].float()
+
+
+def text_rows(
+    table: Tensor, num_tokens: int, text: str, encode: Callable[[str], list[int]]
+) -> Tensor:
+    """Embeddings of a text's tokens, repeated or cut to m rows.
+
+    Raises:
+        InputError: if the text has no token.
+    """
+    ids = encode(text)
+    if not ids:
+        raise InputError(f"prompt_init_text: {text!r} has no token; give a sentence of the task")
+    repeated = (ids * (-(-num_tokens // len(ids))))[:num_tokens]
+    return table[torch.tensor(repeated, dtype=torch.long, device=table.device)].float()
+
+
+def normal_rows(
+    num_tokens: int, hidden_size: int, std: float, generator: torch.Generator
+) -> Tensor:
+    """Rows from N(0, std^2); std is the table's own, so that they look like words."""
+    return torch.randn(num_tokens, hidden_size, generator=generator) * std
+
+
+def adapter_rows(folder: str | Path, num_tokens: int, hidden_size: int) -> Tensor:
+    """The prompt of a saved adapter (transfer from another task on the same width).
+
+    Raises:
+        InputError: if its shape is not [num_tokens, hidden_size].
+    """
+    from adept_llm.adapters.storage import read_adapter
+
+    _, table, tensors = read_adapter(folder)
+    prompt = tensors["prompt"]
+    if prompt.shape != (num_tokens, hidden_size):
+        raise InputError(
+            f"prompt_init_adapter: {folder} has a prompt of shape {tuple(prompt.shape)}, needed is "
+            f"({num_tokens}, {hidden_size}); set --num_virtual_tokens {prompt.shape[0]} or "
+            "take an adapter of this width"
+        )
+    return prompt * table.rms

@@ -1,0 +1,136 @@
+"""Merge an adapter into the table: a stock model and a stock tokenizer that need no adept_llm.
+
+The offset of ADePT depends on E[x] alone, so E' = E + offset(E) is a plain table. Behind it come
+the m rows of P, as special tokens <|adept_0|>.. that the tokenizer by itself puts in front of every
+text.
+"""
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adept_llm.adapters.embedding import DeptEmbedding, PromptEmbedding, layer_of
+from adept_llm.adapters.injection import get_adapter
+from adept_llm.errors import InputError
+
+CHUNK_ROWS = 4096
+
+
+def virtual_token_name(index: int) -> str:
+    """Name of a virtual token in a merged tokenizer."""
+    return f"<|adept_{index}|>"
+
+
+def merge_adapter(model: Any, tokenizer: Any) -> tuple[Any, Any]:
+    """Turn an injected model and its tokenizer into stock ones, ready for save_pretrained.
+
+    The model is changed in place: its table becomes [E' ; P], its head gets m more rows (copies of
+    one row, and suppressed in generation_config), and is untied if it was tied.
+
+    Args:
+        model: an injected model with method adept or prompt_tuning.
+        tokenizer: the base model's fast tokenizer; it is not changed.
+
+    Returns:
+        (model, tokenizer), the tokenizer a new one.
+
+    Raises:
+        InputError: for DePT, whose offset depends on the position and fits no table.
+    """
+    adapter = get_adapter(model)
+    if isinstance(adapter, DeptEmbedding):
+        raise InputError(
+            "merge: DePT's offset depends on a word's position, so no table can hold it; "
+            "use the adapter unmerged"
+        )
+    tokenizer = _tokenizer_with_virtual_tokens(tokenizer, adapter)
+    _swap_table(model, adapter)
+    _pad_head(model, adapter)
+    model.config.vocab_size = adapter.table.vocab_size + adapter.config.num_virtual_tokens
+    if adapter.config.num_virtual_tokens:
+        suppressed = list(model.generation_config.suppress_tokens or [])
+        model.generation_config.suppress_tokens = suppressed + adapter.virtual_token_ids
+    return model, tokenizer
+
+
+@torch.no_grad()
+def merged_table(adapter: PromptEmbedding) -> Tensor:
+    """[E' ; P] of shape [V + m, d] in the table's dtype: the bits of the layer in eval mode."""
+    adapter.eval()
+    weight = adapter.base.weight
+    rows = [
+        adapter.adapt_rows(weight[i : i + CHUNK_ROWS]) for i in range(0, len(weight), CHUNK_ROWS)
+    ]
+    return torch.cat([*rows, adapter.prompt_rows(weight.dtype)])
+
+
+def _swap_table(model: Any, adapter: PromptEmbedding) -> None:
+    table = merged_table(adapter)
+    args = () if adapter.embed_scale is None else (None, adapter.embed_scale)
+    weight = nn.Parameter(table, requires_grad=False)
+    model.set_input_embeddings(layer_of(weight, adapter.base_class, *args))
+
+
+@torch.no_grad()
+def _pad_head(model: Any, adapter: PromptEmbedding) -> None:
+    """Give the head m more rows of its own, and untie it."""
+    head = model.get_output_embeddings()
+    # rows that exist already: their logits are suppressed, so any finite row does
+    extra = head.weight[:1].expand(adapter.config.num_virtual_tokens, -1)
+    head.weight = nn.Parameter(torch.cat([head.weight, extra]), requires_grad=False)
+    if head.bias is not None:
+        bias = head.bias[:1].expand(adapter.config.num_virtual_tokens)
+        head.bias = nn.Parameter(torch.cat([head.bias, bias]), requires_grad=False)
+    head.out_features = head.weight.shape[0]
+    model.config.tie_word_embeddings = False
+
+
+def _tokenizer_with_virtual_tokens(tokenizer: Any, adapter: PromptEmbedding) -> Any:
+    """A copy of the tokenizer that puts the virtual tokens in front of every text."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError("merge: needs a fast tokenizer (tokenizer.json)")
+    m, first = adapter.config.num_virtual_tokens, adapter.table.vocab_size
+    if len(tokenizer) > first:
+        raise InputError(
+            f"merge: the tokenizer has {len(tokenizer)} tokens, the table {first} rows"
+        )
+    if m == 0:
+        return tokenizer
+    import copy
+
+    from tokenizers import AddedToken, Tokenizer
+
+    merged = copy.deepcopy(tokenizer)
+    # a table may have more rows than its tokenizer has tokens: fill the gap, so that ids agree
+    filler = [f"<|adept_unused_{i}|>" for i in range(first - len(merged))]
+    names = [virtual_token_name(i) for i in range(m)]
+    merged.add_tokens([AddedToken(n, special=True, normalized=False) for n in filler + names])
+    content = json.loads(merged.backend_tokenizer.to_str())
+    content["post_processor"] = _with_prefix(content["post_processor"], names, first)
+    merged._tokenizer = Tokenizer.from_str(json.dumps(content))
+    return merged
+
+
+def _with_prefix(processor: dict[str, Any] | None, names: list[str], first: int) -> dict[str, Any]:
+    """A post-processor that writes [virtual tokens] in front of what the given one writes."""
+    prefix = {
+        "type": "TemplateProcessing",
+        "single": [
+            *({"SpecialToken": {"id": name, "type_id": 0}} for name in names),
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [
+            *({"SpecialToken": {"id": name, "type_id": 0}} for name in names),
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"Sequence": {"id": "B", "type_id": 0}},
+        ],
+        "special_tokens": {
+            name: {"id": name, "ids": [first + i], "tokens": [name]} for i, name in enumerate(names)
+        },
+    }
+    processors = [p for p in [processor] if p is not None]
+    if processor is not None and processor["type"] == "Sequence":
+        processors = processor["processors"]
+    return {"type": "Sequence", "processors": [*processors, prefix]}

@@ -1,0 +1,127 @@
+"""Save and load an adapter: adapter_config.json, adapter_model.safetensors, nothing of the base."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adept_llm.adapters.config import AdeptConfig, BaseTable, config_from_json, config_to_json
+from adept_llm.adapters.embedding import EMBEDDINGS
+from adept_llm.adapters.injection import attach, check_model, describe_table, get_adapter
+from adept_llm.errors import InputError
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+def save_adapter(model: Any, folder: str | Path) -> Path:
+    """Write the adapter of a model; each file appears whole or not at all.
+
+    Args:
+        model: an injected model.
+        folder: created where it is missing.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if the model has no adapter.
+    """
+    from safetensors.torch import save
+
+    adapter = get_adapter(model)
+    tensors = {n: p.detach().cpu().contiguous() for n, p in adapter.trained_parameters().items()}
+    config = json.dumps(config_to_json(adapter.config, adapter.table), indent=2) + "\n"
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    write_whole(folder / CONFIG_FILE, config.encode())
+    return folder
+
+
+def load_adapter(model: Any, folder: str | Path) -> Any:
+    """Put a saved adapter into a freshly loaded base model and return the model.
+
+    Raises:
+        InputError: for a missing or damaged adapter, or one of another base.
+    """
+    config, table, tensors = read_adapter(folder)
+    base = check_model(model)
+    table.check_same(describe_table(model, base))
+    embedding = EMBEDDINGS[config.method](base, config, table)
+    copy_values(embedding.trained_parameters(), tensors, folder)
+    return attach(model, embedding)
+
+
+def load_values(model: Any, folder: str | Path) -> None:
+    """Overwrite the values of a model's adapter by saved ones of the same shape.
+
+    Raises:
+        InputError: if they do not fit.
+    """
+    copy_values(get_adapter(model).trained_parameters(), read_adapter(folder)[2], folder)
+
+
+def read_adapter(folder: str | Path) -> tuple[AdeptConfig, BaseTable, dict[str, Tensor]]:
+    """Config, base and tensors of a saved adapter, on the CPU.
+
+    Raises:
+        InputError: if a file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise InputError(f"adapter: {folder} has no {name}; give a folder of save_adapter")
+    try:
+        config, table = config_from_json(json.loads((folder / CONFIG_FILE).read_text()))
+    except json.JSONDecodeError as error:
+        raise InputError(f"adapter: {folder / CONFIG_FILE} is not JSON ({error})") from error
+    try:
+        tensors = load_file(folder / WEIGHTS_FILE)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"adapter: {folder / WEIGHTS_FILE} is damaged ({error})") from error
+    return config, table, tensors
+
+
+def copy_values(parameters: dict[str, Any], tensors: dict[str, Tensor], source: str | Path) -> None:
+    """Copy tensors into parameters of the same names and shapes.
+
+    Raises:
+        InputError: if names or shapes differ; nothing is copied then.
+    """
+    wanted = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wanted != found:
+        raise InputError(f"adapter: {source} holds {found}, its configuration asks for {wanted}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file by way of a temporary one beside it, so that no reader sees half of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        shutil.move(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,65 @@
+"""One example: what is asked, of which text, and the right answer."""
+
+from dataclasses import dataclass
+
+from adept_llm.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An instruction, the text it is about, and the answer to learn.
+
+    Exactly one of three forms is used:
+
+    * `instruction`, with or without `input`: the usual form;
+    * `input` alone: a bare prompt, which the plain template uses as it is and nothing shortens;
+    * `messages` alone: a conversation that ends with a user's turn.
+
+    Example:
+        >>> Example("Is this review negative or positive?", "a joy to watch", "positive",
+        ...         id="train.jsonl:17", labels=("negative", "positive"))
+
+    Attributes:
+        instruction: What to do.
+        input: The context: the only text that may be shortened, and only below an instruction.
+        target: The answer; never empty.
+        id: Where the example comes from, such as 'train.jsonl:17' or 'sst2/train/17'.
+        labels: For classification all label words, one of which is the target; else empty.
+        messages: Pairs of role ('system', 'user' or 'assistant') and content before the target.
+
+    Raises:
+        InputError: The target is empty or not a label, the prompt is empty or has two forms, or a
+            text is no valid Unicode.
+    """
+
+    instruction: str
+    input: str
+    target: str
+    id: str
+    labels: tuple[str, ...] = ()
+    messages: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the form and the texts."""
+        if not self.target.strip():
+            raise InputError(f"{self.id}: the target is empty; give an answer or remove the row")
+        if self.labels and self.target not in self.labels:
+            known = ", ".join(map(repr, self.labels))
+            raise InputError(f"{self.id}: target {self.target!r} is not a label; known: {known}")
+        if bool(self.messages) == bool((self.instruction + self.input).strip()):
+            raise InputError(f"{self.id}: give either a prompt or a conversation, not both or none")
+        if self.messages and self.messages[-1][0] != "user":
+            raise InputError(f"{self.id}: the last message before the target must be a user's")
+        said = [content for _, content in self.messages]
+        for text in (self.instruction, self.input, self.target, *said):
+            # JSON can smuggle in half a surrogate pair, on which tokenizers die without a place.
+            if not _is_unicode(text):
+                raise InputError(f"{self.id}: a lone surrogate is no valid Unicode; remove it")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

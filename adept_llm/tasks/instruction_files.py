@@ -1,0 +1,141 @@
+r"""The user's own data: instructions, prompts or conversations with their answers.
+
+A file has one of three sets of columns, and no other column::
+
+    {"instruction": "Translate into French.", "input": "the cat", "output": "le chat"}
+    {"prompt": "the cat in French:", "completion": "le chat"}
+    {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}
+
+`input` may be missing, empty or null.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from adept_llm.errors import InputError
+from adept_llm.tasks.example import Example
+from adept_llm.tasks.rows import Row, read_rows
+
+COLUMN_SETS = (("instruction", "input", "output"), ("prompt", "completion"), ("messages",))
+ROLES = ("system", "user", "assistant")
+MOST_LABELS = 20
+
+
+def read_instructions(path: str | Path) -> list[Example]:
+    """Read a file of instructions.
+
+    Args:
+        path: A .jsonl, .json (a list of objects), .csv or .parquet file.
+
+    Returns:
+        One example per row, in the file's order, with ids such as 'train.jsonl:17'.
+
+    Raises:
+        InputError: The file or one of its rows is malformed; names file, line and field.
+    """
+    rows = read_rows(Path(path))
+    columns = _column_set(rows[0])
+    make = {"instruction": _from_instruction, "prompt": _from_prompt, "messages": _from_messages}
+    examples = []
+    for row in rows:
+        unknown = sorted(row.values.keys() - set(columns))
+        if unknown:
+            raise InputError(
+                f"{row.where}: unknown column {unknown[0]!r} beside {', '.join(columns)}; remove it"
+            )
+        examples.append(make[columns[0]](row))
+    return examples
+
+
+def label_set(examples: Iterable[Example]) -> tuple[str, ...]:
+    """Find the labels if the targets look like those of a classification.
+
+    They do if there are 2 to 20 distinct ones and each occurs at least twice.
+
+    Args:
+        examples: The training examples.
+
+    Returns:
+        The distinct targets, sorted; () for free text.
+    """
+    counts = Counter(example.target for example in examples)
+    if 2 <= len(counts) <= MOST_LABELS and min(counts.values()) >= 2:
+        return tuple(sorted(counts))
+    return ()
+
+
+def _column_set(row: Row) -> tuple[str, ...]:
+    """The set of columns that a file's first row is meant to have."""
+    for columns in COLUMN_SETS:
+        if columns[0] in row.values:
+            return columns
+    known = " or ".join(", ".join(columns) for columns in COLUMN_SETS)
+    found = ", ".join(row.values) or "none"
+    raise InputError(
+        f"{row.where}: unknown columns: {found}; known: {known} (input may be left out)"
+    )
+
+
+def _from_instruction(row: Row) -> Example:
+    context = "" if row.values.get("input") is None else _text(row, "input")
+    return Example(_filled(row, "instruction"), context, _filled(row, "output"), id=row.id)
+
+
+def _from_prompt(row: Row) -> Example:
+    return Example("", _filled(row, "prompt"), _filled(row, "completion"), id=row.id)
+
+
+def _from_messages(row: Row) -> Example:
+    said = row.values.get("messages")
+    if not isinstance(said, list) or not said:
+        raise InputError(f"{row.where}: field 'messages' must be a list of messages")
+    turns = [_message(row, number, message) for number, message in enumerate(said, 1)]
+    if turns[-1][0] != "assistant":
+        raise InputError(f"{row.where}: the last message must be the assistant's: it is the target")
+    # Chat templates insist on turns that alternate; most fail on others without saying where.
+    dialogue = [role for role, _ in turns if role != "system"]
+    if dialogue != ["user", "assistant"] * (len(dialogue) // 2):
+        raise InputError(f"{row.where}: user and assistant must take turns, the user first")
+    if any(role == "system" for role, _ in turns[1:]):
+        raise InputError(f"{row.where}: only the first message may be the system's")
+    *before, (_, target) = turns
+    if len(before) == 1:
+        return Example(before[0][1], "", target, id=row.id)
+    return Example("", "", target, id=row.id, messages=tuple(before))
+
+
+def _message(row: Row, number: int, message: Any) -> tuple[str, str]:
+    where = f"{row.where}: message {number}"
+    if not isinstance(message, dict) or message.keys() != {"role", "content"}:
+        raise InputError(f"{where} must have exactly the fields role and content")
+    role, content = message["role"], message["content"]
+    if role not in ROLES:
+        raise InputError(f"{where} has the unknown role {role!r}; known: {', '.join(ROLES)}")
+    if not isinstance(content, str):
+        raise InputError(f"{where}: content must be a string, not {type(content).__name__}")
+    if not content.strip():
+        raise InputError(f"{where}: content is empty")
+    return role, content
+
+
+def _text(row: Row, field: str) -> str:
+    if field not in row.values:
+        found = ", ".join(row.values) or "none"
+        raise InputError(f"{row.where}: field {field!r} is missing; fields there: {found}")
+    value = row.values[field]
+    if not isinstance(value, str):
+        raise InputError(f"{row.where}: field {field!r} must be a string, not {_kind(value)}")
+    return value
+
+
+def _filled(row: Row, field: str) -> str:
+    value = _text(row, field)
+    if not value.strip():
+        raise InputError(f"{row.where}: field {field!r} is empty; fill it or remove the row")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__

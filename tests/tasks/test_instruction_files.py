@@ -1,0 +1,149 @@
+"""The user's own data: three layouts, and the place of each mistake."""
+
+import csv
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adept_llm.errors import InputError
+from adept_llm.tasks.example import Example
+from adept_llm.tasks.instruction_files import label_set, read_instructions
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+FILLED = TEXT.filter(str.strip)
+GOOD = {"instruction": "Say hi.", "input": "", "output": "hi"}
+
+
+def write(path, rows):
+    """Write rows as jsonl."""
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(rows=st.lists(st.tuples(FILLED, TEXT, FILLED), min_size=1, max_size=5))
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "json", "parquet"])
+def test_instructions_come_back(tmp_path_factory, rows, suffix):
+    """To the character, in every kind of file."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path_factory.getbasetemp() / f"instructions.{suffix}"
+    names = ("instruction", "input", "output")
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    if suffix == "jsonl":
+        write(path, records)
+    elif suffix == "json":
+        path.write_text(json.dumps(records))
+    elif suffix == "csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([names, *rows])
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(records), path)
+    read = read_instructions(path)
+    assert [(one.instruction, one.input, one.target) for one in read] == rows
+
+
+def test_the_input_may_be_left_out(tmp_path):
+    """Or null, as Parquet files have it."""
+    rows = [{"instruction": "a", "output": "b"}, {**GOOD, "input": None}, GOOD]
+    read = read_instructions(write(tmp_path / "d.jsonl", rows))
+    assert [one.input for one in read] == ["", "", ""]
+
+
+def test_prompts_are_bare(tmp_path):
+    """A prompt is no instruction: nothing may be added to it."""
+    path = write(tmp_path / "d.jsonl", [{"prompt": "2+2=", "completion": "4"}])
+    assert read_instructions(path) == [Example("", "2+2=", "4", id="d.jsonl:1")]
+
+
+def test_conversations(tmp_path):
+    """The last answer is the target; a lone question is an instruction."""
+
+    def said(*turns):
+        return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+    rows = [
+        said(("user", "2+2?"), ("assistant", "4")),
+        said(("system", "Brief."), ("user", "2+2?"), ("assistant", "4")),
+        said(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")),
+    ]
+    first, second, third = read_instructions(write(tmp_path / "d.jsonl", rows))
+    assert first == Example("2+2?", "", "4", id="d.jsonl:1")
+    assert second.messages == (("system", "Brief."), ("user", "2+2?"))
+    assert third.messages == (("user", "a"), ("assistant", "b"), ("user", "c"))
+    assert third.target == "d"
+
+
+def talk(*roles):
+    """A conversation of these roles."""
+    return {"messages": [{"role": role, "content": "x"} for role in roles]}
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"instruction": "a"}, "field 'output' is missing; fields there: instruction"),
+        ({"output": "a"}, "field 'instruction' is missing"),
+        ({**GOOD, "output": ""}, "field 'output' is empty"),
+        ({**GOOD, "output": " \n"}, "field 'output' is empty"),
+        ({**GOOD, "instruction": ""}, "field 'instruction' is empty"),
+        ({**GOOD, "output": 4}, "field 'output' must be a string, not int"),
+        ({**GOOD, "output": None}, "field 'output' must be a string, not null"),
+        ({**GOOD, "input": ["a"]}, "field 'input' must be a string, not list"),
+        ({**GOOD, "inputs": "a"}, "unknown column 'inputs' beside instruction, input, output"),
+        ({**GOOD, "input": "\ud800"}, "surrogate"),
+    ],
+)
+def test_a_bad_row_is_named_by_line_and_field(tmp_path, row, message):
+    """In a file of a million rows nobody finds it otherwise."""
+    path = write(tmp_path / "d.jsonl", [GOOD, row])
+    with pytest.raises(InputError, match=rf"d\.jsonl:2: .*{message}"):
+        read_instructions(path)
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"messages": "hi"}, "must be a list of messages"),
+        ({"messages": []}, "must be a list of messages"),
+        ({"messages": ["hi"]}, "message 1 must have exactly the fields role and content"),
+        ({"messages": [{"role": "user"}]}, "message 1 must have exactly"),
+        ({"messages": [{"role": "user", "content": 1}]}, "message 1: content must be a string"),
+        ({"messages": [{"role": "user", "content": ""}]}, "message 1: content is empty"),
+        (talk("user", "bot"), "message 2 has the unknown role 'bot'; known: system, user, assis"),
+        (talk("user"), "the last message must be the assistant's"),
+        (talk("assistant"), "must take turns"),
+        (talk("user", "user", "assistant"), "must take turns"),
+        (talk("user", "system", "assistant"), "only the first message may be the system's"),
+    ],
+)
+def test_a_bad_conversation_is_named_by_line_and_message(tmp_path, row, message):
+    """Chat templates would fail on it without a place, or worse, not fail."""
+    path = write(tmp_path / "d.jsonl", [talk("user", "assistant"), row])
+    with pytest.raises(InputError, match=rf"d\.jsonl:2: .*{message}"):
+        read_instructions(path)
+
+
+@pytest.mark.parametrize("row", [{"question": "a", "answer": "b"}, {}])
+def test_unknown_columns_name_the_known_ones(tmp_path, row):
+    """And those that are there."""
+    known = "instruction, input, output or prompt, completion or messages"
+    with pytest.raises(InputError, match=rf"d\.jsonl:1: unknown columns: .*; known: {known}"):
+        read_instructions(write(tmp_path / "d.jsonl", [row]))
+
+
+def test_labels_are_few_and_repeated():
+    """Free text must not be scored as if it were one of a few labels."""
+
+    def examples(*targets):
+        return [Example("q", "", target, id=f"f:{n}") for n, target in enumerate(targets)]
+
+    assert label_set(examples("yes", "no", "yes", "no")) == ("no", "yes")
+    assert label_set(examples("yes", "no", "yes")) == ()
+    assert label_set(examples("yes", "yes")) == ()
+    assert label_set(examples(*map(str, list(range(20)) * 2))) != ()
+    assert label_set(examples(*map(str, list(range(21)) * 2))) == ()
+    assert label_set([]) == ()
