@@ -1,0 +1,79 @@
+"""Teach stock models to attend over packed rows: one registered attention function.
+
+Under the name `ATTENTION` a model calls the packed kernel when the batch carries a layout, and
+plain SDPA otherwise (padded batches, generation), so that nothing has to be switched in between.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
+
+from adept_llm.packing.kernels import choose_kernel
+from adept_llm.packing.layout import PackedLayout
+
+ATTENTION = "adept_shared_prefix"
+
+# Architectures with plain causal attention whose packed loss and gradients are tested to equal the
+# padded ones (tests/packing/test_parity.py).
+PLAIN_CAUSAL = frozenset("llama mistral qwen2 qwen3 phi3 gemma3_text gpt_neox gpt2 opt".split())
+
+
+def shared_prefix_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packed_layout: PackedLayout | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention function of a model, query [batch, heads, seq, head_dim] -> [batch, seq, ..]."""
+    if packed_layout is None:
+        stock = ALL_ATTENTION_FUNCTIONS["sdpa"]
+        return stock(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
+        )
+    if scaling is None:
+        scaling = query.shape[-1] ** -0.5
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, heads, head_dim]
+    return choose_kernel(q)(q, k, v, packed_layout, scaling, dropout)[None], None
+
+
+def use_packed_attention(model: Any) -> None:
+    """Let a model read packed rows; padded batches and generation stay as they were.
+
+    Raises:
+        ValueError: where `why_not_packed` has a reason.
+    """
+    reason = why_not_packed(model.config, 0)
+    if reason:
+        raise ValueError(reason)
+    if ATTENTION not in ALL_ATTENTION_FUNCTIONS:
+        AttentionInterface.register(ATTENTION, shared_prefix_attention)
+        AttentionMaskInterface.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    model.set_attn_implementation(ATTENTION)
+
+
+def why_not_packed(config: Any, longest: int) -> str | None:
+    """Why a model cannot read packed rows whose longest sequence has that many tokens, or None."""
+    if config.model_type not in PLAIN_CAUSAL:
+        return f"packing is not tested for {config.model_type}"
+    if getattr(config, "attn_logit_softcapping", None):
+        return f"{config.model_type} soft-caps its attention"
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True) and longest > window:
+        return f"sequences of {longest} tokens exceed the sliding window of {window}"
+    return None
+
+
+def prepared_mask() -> Tensor:
+    """A stand-in for the mask of a packed batch.
+
+    Models take a 4-dimensional mask as prepared and build none of their own, which would be [T, T].
+    """
+    return torch.empty(1, 1, 0, 0)
