@@ -20,9 +20,17 @@ IGNORED = -100
 class EncodedExample(Protocol):
     """What a collator needs of an example (see `adept_llm.tasks.Encoded`)."""
 
-    prompt_ids: list[int]
-    target_ids: list[int]
-    id: str
+    @property
+    def prompt_ids(self) -> list[int]:
+        """BOS and the prompt."""
+
+    @property
+    def target_ids(self) -> list[int]:
+        """The target and EOS."""
+
+    @property
+    def id(self) -> str:
+        """Where the example comes from."""
 
 
 @dataclass(frozen=True)

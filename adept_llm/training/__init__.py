@@ -1,0 +1,1 @@
+"""Train an adapter on a frozen model."""

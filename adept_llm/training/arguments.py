@@ -1,0 +1,87 @@
+"""Arguments of a training run beyond the adapter's: model, data, and Trainer's own with ours."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from adept_llm.errors import InputError
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+PACKINGS = ("shared_prefix", "padded")
+
+
+@dataclass(frozen=True)
+class ModelArguments:
+    """Which frozen model."""
+
+    model_name_or_path: str = field(metadata={"help": "hub name or folder of the base model"})
+    model_revision: str | None = field(default=None, metadata={"help": "commit on the hub"})
+    dtype: str = field(
+        default="auto", metadata={"help": "of the frozen weights", "choices": DTYPES}
+    )
+
+
+@dataclass(frozen=True)
+class DataArguments:
+    """Which data, and how it is written.
+
+    Raises:
+        InputError: unless exactly one of task and train_file is given.
+    """
+
+    task: str | None = field(default=None, metadata={"help": "a registered benchmark task"})
+    data_dir: str | None = field(
+        default=None, metadata={"help": "folder with <split>.jsonl or .parquet of the task"}
+    )
+    train_file: str | None = field(
+        default=None, metadata={"help": "own data: .jsonl, .json, .csv or .parquet"}
+    )
+    validation_file: str | None = field(default=None, metadata={"help": "likewise"})
+    template: str = field(default="plain", metadata={"help": "plain, alpaca or chat"})
+    max_length: int = field(
+        default=256, metadata={"help": "tokens of prompt and target, virtual tokens not counted"}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "sub-sample, seeded"})
+    max_validation_samples: int | None = field(default=None, metadata={"help": "likewise"})
+
+    def __post_init__(self) -> None:
+        if bool(self.task) == bool(self.train_file):
+            raise InputError("data: give either --task or --train_file")
+        if self.data_dir and not self.task:
+            raise InputError("data_dir: goes with --task; own data is given by --train_file")
+        if self.validation_file and not self.train_file:
+            raise InputError("validation_file: goes with --train_file")
+
+
+@dataclass
+class AdeptTrainingArguments(TrainingArguments):
+    """Trainer's arguments with defaults for adapters, the offset's rate and the packing."""
+
+    learning_rate: float = field(
+        default=0.1, metadata={"help": "of the prompt, in units of the table's rms"}
+    )
+    offset_learning_rate: float = field(
+        default=0.01, metadata={"help": "of the offset network, whose units are relative too"}
+    )
+    packing: str = field(
+        default="shared_prefix",
+        metadata={"help": "shared_prefix or padded", "choices": PACKINGS},
+    )
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "examples"})
+    per_device_eval_batch_size: int = field(default=32, metadata={"help": "examples"})
+    warmup_steps: float = field(default=20, metadata={"help": "steps, or a fraction below 1"})
+    logging_steps: float = field(default=1, metadata={"help": "steps between log lines"})
+    report_to: str | list[str] | None = field(
+        default="tensorboard", metadata={"help": "integrations to report to, or none"}
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "not used here"})
+    dataloader_pin_memory: bool = field(default=False, metadata={"help": "as in Trainer"})
+
+    def __post_init__(self) -> None:
+        """Check ours, then Trainer's."""
+        if self.packing not in PACKINGS:
+            raise InputError(f"packing: '{self.packing}' is unknown; known: {', '.join(PACKINGS)}")
+        for name in ("learning_rate", "offset_learning_rate"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}: {getattr(self, name)} is not a rate; give 0 or more")
+        super().__post_init__()

@@ -1,0 +1,141 @@
+"""A thin Trainer: two learning rates, a token-weighted loss, checkpoints of trained values only."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import Trainer
+
+from adept_llm.adapters import get_adapter, load_values, save_adapter
+from adept_llm.errors import InputError
+from adept_llm.packing.collator import IGNORED
+from adept_llm.training.arguments import AdeptTrainingArguments
+
+Evaluate = Callable[[Any], dict[str, float]]
+
+
+class AdeptTrainer(Trainer):
+    """Trainer for an injected model.
+
+    Args:
+        model: an injected model.
+        args: arguments.
+        train_dataset: list of encoded examples.
+        data_collator: `SharedPrefixCollator` or `PaddedCollator`.
+        evaluate_model: model -> metrics named without prefix, the task's main one among them;
+            called where Trainer would evaluate.
+    """
+
+    args: AdeptTrainingArguments
+    model: Any
+
+    def __init__(
+        self,
+        model: Any,
+        args: AdeptTrainingArguments,
+        train_dataset: Any,
+        data_collator: Any,
+        evaluate_model: Evaluate | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # Trainer asks for a data set where an evaluation strategy is set; ours is in the function
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=[] if evaluate_model else None,
+            data_collator=data_collator,
+            **kwargs,
+        )
+        self.evaluate_model = evaluate_model
+        # the loss below is already divided by the target tokens of the global batch, and the
+        # collators' labels are already aligned with the logits
+        self.model_accepts_loss_kwargs = True
+        self._loss_shifts_labels = False
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW (or what --optim names) over two groups: the prompt, and the offset's network."""
+        if self.optimizer is None:
+            trained = get_adapter(self.model).trained_parameters()
+            prompt = trained.pop("prompt")
+            offset = list(trained.values())
+            rate = self.args.offset_learning_rate
+            groups: list[dict[str, Any]] = []
+            if prompt.requires_grad:
+                groups.append({"params": [prompt], "lr": self.args.learning_rate})
+            if offset:
+                groups.append({"params": offset, "lr": rate})
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = kind(groups, weight_decay=self.args.weight_decay, **options)
+        return self.optimizer
+
+    def learning_rates(self) -> dict[str, float]:
+        """The current rate of each group, by its argument's name."""
+        names = ["learning_rate", "offset_learning_rate"]
+        adapter = get_adapter(self.model)
+        if not adapter.prompt.requires_grad:
+            names = names[1:]
+        assert self.optimizer is not None
+        groups = self.optimizer.param_groups
+        return {name: float(group["lr"]) for name, group in zip(names, groups, strict=False)}
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Sum of the targets' cross-entropies over the target tokens of the global batch.
+
+        Raises:
+            InputError: for a loss that is not finite, with step, examples and rates.
+        """
+        inputs = dict(inputs)
+        labels, example_ids = inputs.pop("labels"), inputs.pop("example_ids")
+        outputs = model(**inputs, use_cache=False)
+        logits = outputs.logits.flatten(0, -2).float()  # [N, V]
+        total = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
+        if not torch.isfinite(total):
+            rates = ", ".join(f"{k} {v:.3g}" for k, v in self.learning_rates().items())
+            raise InputError(
+                f"loss: {total.item()} at step {self.state.global_step + 1} ({rates}) on examples "
+                f"{', '.join(example_ids[:4])}..; lower the rates or use --dtype bfloat16"
+            )
+        if num_items_in_batch is None:
+            num_items_in_batch = (labels != IGNORED).sum()
+        # data-parallel ranks average their gradients, the sum over ranks is wanted
+        loss = total / num_items_in_batch * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add both learning rates to the training log."""
+        if "loss" in logs:
+            logs.update(self.learning_rates())
+        super().log(logs, start_time)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Metrics of `evaluate_model`, logged under eval_*."""
+        assert self.evaluate_model is not None
+        self.model.eval()
+        with torch.no_grad():
+            metrics = self.evaluate_model(self.model)
+        metrics = {f"eval_{name}": value for name, value in metrics.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        save_adapter(self.model, output_dir or str(self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_values(self.model, resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        assert self.state.best_model_checkpoint is not None
+        load_values(self.model, Path(self.state.best_model_checkpoint))
