@@ -71,7 +71,7 @@ class AdeptTrainingArguments(TrainingArguments):
     per_device_eval_batch_size: int = field(default=32, metadata={"help": "examples"})
     warmup_steps: float = field(default=20, metadata={"help": "steps, or a fraction below 1"})
     logging_steps: float = field(default=1, metadata={"help": "steps between log lines"})
-    report_to: str | list[str] | None = field(
+    report_to: None | str | list[str] = field(
         default="tensorboard", metadata={"help": "integrations to report to, or none"}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "not used here"})

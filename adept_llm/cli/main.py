@@ -1,0 +1,33 @@
+"""adept-llm COMMAND ..: one line and exit code 2 for what the user can mend."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from adept_llm.errors import InputError
+
+COMMANDS = ("train", "merge")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] not in COMMANDS:
+        print(f"usage: adept-llm {{{','.join(COMMANDS)}}} ..", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")
+    return guarded(module.main, arguments[1:])
+
+
+def guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    """Run a command; 0, or 2 with one line on standard error."""
+    try:
+        command(argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

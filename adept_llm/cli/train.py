@@ -1,0 +1,91 @@
+"""adept-llm train: tune an adapter on a frozen model."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from adept_llm.adapters import AdeptConfig, inject_adapter
+from adept_llm.adapters.storage import write_whole
+from adept_llm.backbone import check_context, load_config, load_model, load_tokenizer
+from adept_llm.cli.parsing import parse
+from adept_llm.errors import InputError
+from adept_llm.table import format_table
+from adept_llm.tasks import Encoder, Example, get_task, label_set, load_split, read_instructions
+from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+from adept_llm.training.run import LabelledSplit, make_collator, run
+
+
+def main(argv: Sequence[str]) -> None:
+    """Check, load, tune, measure, save.
+
+    Raises:
+        InputError: for whatever the user can mend; nothing is written then.
+    """
+    kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
+    base, config, data, args = parse(kinds, argv)
+    if not args.output_dir:
+        raise InputError("output_dir: give a folder for the adapter")
+
+    model_config = load_config(base.model_name_or_path, base.model_revision)
+    check_context(model_config, config.num_virtual_tokens, data.max_length)
+    train_examples, validation_examples = read_data(data, args.seed)
+    tokenizer = load_tokenizer(base.model_name_or_path, base.model_revision)
+    encoder = Encoder(tokenizer, data.template, data.max_length)
+    train, report = encoder.encode_all(train_examples)
+    say(args, f"train: {report}")
+    measure = None
+    if validation_examples and validation_examples[0].labels:
+        validation, report = encoder.encode_all(validation_examples)
+        say(args, f"validation: {report}")
+        labels = validation_examples[0].labels
+        measure = LabelledSplit.of(encoder, validation, labels, args.per_device_eval_batch_size)
+
+    model = load_model(base.model_name_or_path, base.model_revision, base.dtype)
+    model = inject_adapter(model, config, tokenizer)
+    collator, reason = make_collator(model, args.packing, data.max_length)
+    if reason:
+        say(args, f"padding instead of packing: {reason}")
+
+    trainer, result = run(model, args, train, collator, measure)
+    trainer.save_model(args.output_dir)
+    if args.should_save:
+        content = json.dumps(asdict(result), indent=2) + "\n"
+        write_whole(Path(args.output_dir) / "result.json", content.encode())
+    rows = [[f"{k} before", f"{v:.4f}"] for k, v in result.before.items()]
+    rows += [[f"{k} after", f"{v:.4f}"] for k, v in result.after.items()]
+    rows += [
+        ["trained parameters", f"{result.trained_parameters:,}"],
+        ["steps", str(result.steps)],
+        ["examples/s", f"{result.examples_per_second:.1f}"],
+        ["adapter", str(args.output_dir)],
+    ]
+    say(args, format_table([config.method, ""], rows))
+
+
+def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples; the latter empty where there are none.
+
+    Raises:
+        InputError: for data that is missing or malformed.
+    """
+    if data.task:
+        task = get_task(data.task)
+        return (
+            load_split(task, "train", data.data_dir, data.max_train_samples, seed),
+            load_split(task, "validation", data.data_dir, data.max_validation_samples, seed),
+        )
+    assert data.train_file is not None
+    train = read_instructions(data.train_file)
+    validation = read_instructions(data.validation_file) if data.validation_file else []
+    labels = label_set(train)
+    if labels:
+        validation = [replace(example, labels=labels) for example in validation]
+        train = [replace(example, labels=labels) for example in train]
+    return train[: data.max_train_samples], validation[: data.max_validation_samples]
+
+
+def say(args: AdeptTrainingArguments, text: str) -> None:
+    """Print once, whatever the number of ranks."""
+    if args.process_index == 0:
+        print(text, flush=True)
