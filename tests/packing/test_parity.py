@@ -1,67 +1,14 @@
 """INV 5: packed loss and gradients equal the padded ones, for every supported architecture."""
 
-import random
-from types import SimpleNamespace
-
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
-from adept_llm.packing import (
-    PackedLayout,
-    PaddedCollator,
-    SharedPrefixCollator,
-    use_packed_attention,
-    why_not_packed,
-)
+from adept_llm.packing import PackedLayout, why_not_packed
 from adept_llm.packing.kernels import VarlenPlan, flex_attention, sdpa_attention
-from benchmarks.architectures import ARCHITECTURES, VOCAB, small_model
-
-PACKED = [name for name in ARCHITECTURES if name != "gemma2"]
-
-
-def make_examples(lengths, seed=0):
-    rng = random.Random(seed)
-
-    def ids(n):
-        return [rng.randrange(3, VOCAB) for _ in range(n)]
-
-    return [
-        SimpleNamespace(prompt_ids=ids(p), target_ids=ids(t), id=str(i))
-        for i, (p, t) in enumerate(lengths)
-    ]
-
-
-def adapted(name, method="adept", m=5, dtype=torch.float32):
-    config = AdeptConfig(method=method, num_virtual_tokens=m, bottleneck_size=3, offset_positions=6)
-    model = inject_adapter(small_model(name, dtype), config)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in get_adapter(model).trained_parameters().values():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
-    return model
-
-
-def loss_and_gradients(model, collator, examples):
-    batch = collator(examples)
-    labels = batch.pop("labels")
-    batch.pop("example_ids")
-    model.zero_grad()
-    logits = model(**batch, use_cache=False).logits
-    loss = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten())
-    loss.backward()
-    parameters = get_adapter(model).trained_parameters()
-    return loss.item(), {n: p.grad.clone() for n, p in parameters.items() if p.grad is not None}
-
-
-def both(model, examples):
-    ids = get_adapter(model).virtual_token_ids
-    padded = loss_and_gradients(model, PaddedCollator(ids, 0), examples)
-    use_packed_attention(model)
-    return padded, loss_and_gradients(model, SharedPrefixCollator(ids), examples)
+from benchmarks.architectures import small_model
+from benchmarks.packing_parity import PACKED, adapted, both, make_examples
 
 
 def assert_equal(padded, packed, tolerance=1e-5):
@@ -75,11 +22,7 @@ def assert_equal(padded, packed, tolerance=1e-5):
 @pytest.mark.parametrize("method", ["adept", "dept", "prompt_tuning"])
 @pytest.mark.parametrize("name", PACKED)
 def test_packed_equals_padded(name, method):
-    if method == "prompt_tuning":
-        config = AdeptConfig(method=method, num_virtual_tokens=5)
-        model = inject_adapter(small_model(name), config)
-    else:
-        model = adapted(name, method)
+    model = adapted(name, method)
     assert_equal(*both(model, make_examples([(3, 2), (9, 1), (1, 4), (6, 3)])))
 
 
