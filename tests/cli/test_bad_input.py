@@ -1,0 +1,103 @@
+"""Bad input: one clear line, exit code 2, nothing written."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from adept_llm.cli.main import main
+from adept_llm.demo import MODEL
+from adept_llm.demo.world import examples
+
+FAST = ["--max_steps", "2", "--report_to", "none", "--use_cpu", "true", "--save_strategy", "no"]
+
+
+@pytest.fixture
+def train_file(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in examples(0, 64, "train")))
+    return path
+
+
+def refused(capsys, tmp_path, *argv):
+    """Run a command that must be refused; its one line."""
+    before = sorted(tmp_path.rglob("*"))
+    assert main([*map(str, argv)]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ") and err.count("\n") == 1, err
+    assert "Traceback" not in out + err
+    assert sorted(tmp_path.rglob("*")) == before
+    return err
+
+
+def train(tmp_path, *argv, model=MODEL):
+    return ["train", "--model_name_or_path", model, "--output_dir", tmp_path / "out", *FAST, *argv]
+
+
+def test_unknown_task(capsys, tmp_path):
+    assert "sst2" in refused(capsys, tmp_path, *train(tmp_path, "--task", "sst22"))
+
+
+def test_unknown_argument(capsys, tmp_path):
+    line = refused(capsys, tmp_path, *train(tmp_path, "--task", "sst2", "--learnin_rate", "1"))
+    assert "learnin_rate" in line
+
+
+def test_missing_column_and_wrong_label_and_empty_file(capsys, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for content, message in [
+        ('{"text": "x", "label": 1}\n', "sentence"),
+        ('{"sentence": "x", "label": 1}\n{"sentence": "x", "label": 7}\n', "train.jsonl"),
+        ("", "no rows"),
+    ]:
+        (data / "train.jsonl").write_text(content)
+        line = refused(capsys, tmp_path, *train(tmp_path, "--task", "sst2", "--data_dir", data))
+        assert message in line
+
+
+def test_malformed_row_of_own_data(capsys, tmp_path, train_file):
+    train_file.write_text(train_file.read_text() + '{"instruction": "x", "output": 3}\n')
+    line = refused(capsys, tmp_path, *train(tmp_path, "--train_file", train_file))
+    assert "train.jsonl" in line and "65" in line and "output" in line
+
+
+def test_text_longer_than_the_context(capsys, tmp_path, train_file):
+    argv = train(tmp_path, "--train_file", train_file, "--max_length", "500")
+    line = refused(capsys, tmp_path, *argv)
+    assert "--max_length 452" in line
+
+
+def test_model_that_is_none(capsys, tmp_path, train_file):
+    (tmp_path / "no-model").mkdir()
+    argv = train(tmp_path, "--train_file", train_file, model=tmp_path / "no-model")
+    assert "config.json" in refused(capsys, tmp_path, *argv)
+
+
+def test_loss_that_is_not_finite(capsys, tmp_path, train_file):
+    broken = tmp_path / "model"
+    shutil.copytree(MODEL, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][:] = torch.inf
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    argv = train(tmp_path, "--train_file", train_file, model=broken)
+    line = refused(capsys, tmp_path, *argv)
+    assert "step 1" in line and "train.jsonl:" in line and "learning_rate" in line
+
+
+def test_merge_of_a_missing_adapter(capsys, tmp_path):
+    argv = ["merge", "--adapter", tmp_path / "none", "--output_dir", tmp_path / "merged"]
+    assert "adapter_config.json" in refused(capsys, tmp_path, *argv)
+
+
+def test_train_then_merge(capsys, tmp_path, train_file):
+    argv = train(tmp_path, "--train_file", train_file, "--validation_file", train_file)
+    assert main([*map(str, argv), "--num_virtual_tokens", "5", "--disable_tqdm", "true"]) == 0
+    assert "accuracy after" in capsys.readouterr().out
+    out = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert out == ["adapter_config.json", "adapter_model.safetensors", "result.json"]
+    argv = ["merge", "--adapter", tmp_path / "out", "--output_dir", tmp_path / "merged"]
+    assert main([*map(str, argv)]) == 0
+    assert (tmp_path / "merged" / "model.safetensors").is_file()
