@@ -13,6 +13,7 @@ from adept_llm.errors import InputError
 from adept_llm.table import format_table
 from adept_llm.tasks import Encoder, Example, get_task, label_set, load_split, read_instructions
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+from adept_llm.training.launch import adopt_slurm_ranks, leave_together
 from adept_llm.training.run import LabelledSplit, make_collator, run
 
 
@@ -22,6 +23,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for whatever the user can mend; nothing is written then.
     """
+    adopt_slurm_ranks()
     kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
     base, config, data, args = parse(kinds, argv)
     if not args.output_dir:
@@ -61,6 +63,7 @@ def main(argv: Sequence[str]) -> None:
         ["adapter", str(args.output_dir)],
     ]
     say(args, format_table([config.method, ""], rows))
+    leave_together()
 
 
 def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Example]]:

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 from adept_llm.errors import InputError
+from adept_llm.training.deepspeed_config import check_deepspeed
+from adept_llm.training.launch import join_ranks_on_cpu
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PACKINGS = ("shared_prefix", "padded")
@@ -84,4 +87,9 @@ class AdeptTrainingArguments(TrainingArguments):
         for name in ("learning_rate", "offset_learning_rate"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}: {getattr(self, name)} is not a rate; give 0 or more")
+        if self.deepspeed:
+            check_deepspeed(str(self.deepspeed), self.fp16)
+            if self.use_cpu or not torch.cuda.is_available():
+                self.use_cpu = True
+                join_ranks_on_cpu()
         super().__post_init__()

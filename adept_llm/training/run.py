@@ -3,9 +3,10 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from transformers import ProgressCallback, set_seed
+import torch
+from transformers import ProgressCallback, TrainerCallback, set_seed
 
 from adept_llm.adapters import get_adapter
 from adept_llm.evaluation.label_scoring import accuracy, score_labels, with_end
@@ -17,7 +18,10 @@ from adept_llm.packing import (
 )
 from adept_llm.tasks import Encoded, Encoder
 from adept_llm.training.arguments import AdeptTrainingArguments
+from adept_llm.training.launch import leave_together
+from adept_llm.training.log_file import LogFile
 from adept_llm.training.progress import AdeptProgress, Speed
+from adept_llm.training.signals import STOPPED, StopOnSignal
 from adept_llm.training.trainer import AdeptTrainer
 
 
@@ -55,6 +59,40 @@ class Result:
     seconds: float
 
 
+class MeasureAtStart(TrainerCallback):
+    """Measures a run's model before its first step; a resumed run finds the numbers in the log.
+
+    Not before training: sharded weights can be used from then on only.
+    """
+
+    def __init__(self, trainer: AdeptTrainer) -> None:
+        self.trainer = trainer
+        self.metrics: dict[str, float] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure, or look up."""
+        prefix = "start_"
+        if state.global_step == 0 and self.trainer.evaluate_model:
+            with torch.no_grad():
+                found = self.trainer.evaluate_model(self.trainer.model.eval())
+            self.trainer.log({prefix + name: value for name, value in found.items()})
+        for entry in state.log_history:
+            names = [name for name in entry if name.startswith(prefix)]
+            self.metrics.update({name.removeprefix(prefix): entry[name] for name in names})
+
+
+def leave_stopped(trainer: AdeptTrainer, name: str) -> NoReturn:
+    """End a run that a signal stopped, after its checkpoint."""
+    if trainer.is_world_process_zero():
+        print(
+            f"stopped by {name} behind the checkpoint of step {trainer.state.global_step}; "
+            "go on with --resume_from_checkpoint auto",
+            flush=True,
+        )
+    leave_together()
+    raise SystemExit(STOPPED)
+
+
 def make_collator(model: Any, packing: str, max_length: int) -> tuple[Any, str | None]:
     """The collator for a model, and why packing fell back to padding, if it did."""
     adapter = get_adapter(model)
@@ -87,22 +125,27 @@ def run(
         callbacks: more Trainer callbacks.
     """
     set_seed(args.seed)
-    speed = Speed()
+    speed, stop = Speed(), StopOnSignal()
+    stop.install()
     trainer = AdeptTrainer(
-        model, args, list(train), collator, measure, callbacks=[speed, *callbacks]
+        model, args, list(train), collator, measure, callbacks=[speed, stop, LogFile(), *callbacks]
     )
+    start_values = MeasureAtStart(trainer)
+    trainer.add_callback(start_values)
     if not args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(AdeptProgress)
-    before = measure(trainer.model) if measure else {}
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     seconds = time.perf_counter() - start
+    stop.uninstall()
+    if stop.stopped:
+        leave_stopped(trainer, stop.stopped)
     after = measure(trainer.model) if measure else {}
     batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     trained = get_adapter(model).trained_parameters().values()
     return trainer, Result(
-        before,
+        start_values.metrics,
         after,
         sum(p.numel() for p in trained),
         speed.steps,
