@@ -52,9 +52,7 @@ METHODS: dict[str, tuple[tuple[str, int, int | None], tuple[float, ...], tuple[f
 def rows(data_dir: str, split: str) -> list[Example]:
     """SST-2 as a text that a language model would go on with: '.. It was very good'."""
     return [
-        Example(
-            "", f"{e.input.strip()}. It was very", WORDS[e.target], e.id, tuple(WORDS.values())
-        )
+        Example("", f"{e.input.strip()}. It was very", WORDS[e.target], e.id, tuple(WORDS.values()))
         for e in load_split(get_task("sst2"), split, data_dir)
     ]
 
@@ -141,7 +139,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     runs = Runs(args.output)
-    runs.finish(args, [(n, p, o, 0) for n, (_, ps, os) in METHODS.items() for p, o in product(ps, os)])
+    runs.finish(
+        args, [(n, p, o, 0) for n, (_, ps, os) in METHODS.items() for p, o in product(ps, os)]
+    )
     best = {name: max(runs.of(name, False), key=lambda r: r["after"]) for name in METHODS}
     rates = {n: (r["learning_rate"], r["offset_learning_rate"]) for n, r in best.items()}
     runs.finish(args, [(name, *rates[name], seed) for name in METHODS for seed in SEEDS])
@@ -160,9 +160,7 @@ def main() -> None:
         })  # fmt: skip
     zero_shot = runs.of("adept (0, 49)", True)[0]["before"]
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    runs.write(
-        machine=platform.machine(), versions=versions, zero_shot=zero_shot, table=table
-    )
+    runs.write(machine=platform.machine(), versions=versions, zero_shot=zero_shot, table=table)
     print_table(
         ["method", "accuracy", "std", "parameters", "examples/s", "prompt rate", "offset rate"],
         [["zero-shot", f"{zero_shot:.3f}", "", "0", "", "", ""]]

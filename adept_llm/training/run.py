@@ -1,13 +1,13 @@
 """One tuning run, from an injected model and encoded examples to measured numbers."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import ProgressCallback, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, set_seed
 
 from adept_llm.adapters import get_adapter
+from adept_llm.errors import InputError
 from adept_llm.evaluation.label_scoring import accuracy, score_labels, with_end
 from adept_llm.packing import (
     PaddedCollator,
@@ -17,7 +17,7 @@ from adept_llm.packing import (
 )
 from adept_llm.tasks import Encoded, Encoder
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.progress import AdeptProgress, Speed
+from adept_llm.training.progress import AdeptProgress
 from adept_llm.training.trainer import AdeptTrainer
 
 
@@ -28,6 +28,7 @@ class LabelledSplit:
     examples: Sequence[Encoded]
     label_ids: list[list[int]]
     batch_size: int = 32
+    main_metric: str = "accuracy"
 
     @classmethod
     def of(
@@ -52,7 +53,10 @@ class Result:
     trained_parameters: int
     steps: int
     examples_per_second: float
+    tokens_per_second: float
+    """Tokens of the texts; virtual tokens and padding are not counted."""
     seconds: float
+    """Spent on training steps, evaluation and saving left out."""
 
 
 def make_collator(model: Any, packing: str, max_length: int) -> tuple[Any, str | None]:
@@ -74,7 +78,6 @@ def run(
     train: Sequence[Encoded],
     collator: Any,
     measure: LabelledSplit | None = None,
-    callbacks: Sequence[Any] = (),
 ) -> tuple[AdeptTrainer, Result]:
     """Measure, train, measure; the model is left with the best or last adapter.
 
@@ -84,28 +87,33 @@ def run(
         train: examples to train on.
         collator: from `make_collator`.
         measure: the validation split, if there is one.
-        callbacks: more Trainer callbacks.
     """
     set_seed(args.seed)
-    speed = Speed()
-    trainer = AdeptTrainer(
-        model, args, list(train), collator, measure, callbacks=[speed, *callbacks]
-    )
+    trainer = AdeptTrainer(model, args, list(train), collator, measure)
+    progress = AdeptProgress()
+    trainer.remove_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)
     if not args.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(AdeptProgress)
+        trainer.add_callback(progress)
+    if args.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
     before = measure(trainer.model) if measure else {}
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    seconds = time.perf_counter() - start
+    best = args.metric_for_best_model
+    if best and best.removeprefix("eval_") not in before:
+        known = ", ".join(before) or "none without a labelled validation split"
+        raise InputError(f"metric_for_best_model: '{best}' is unknown; known: {known}")
+    try:
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    finally:
+        progress.close()
     after = measure(trainer.model) if measure else {}
-    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    speed, seconds = trainer.speed, trainer.speed.seconds or float("inf")
     trained = get_adapter(model).trained_parameters().values()
     return trainer, Result(
-        before,
-        after,
-        sum(p.numel() for p in trained),
-        speed.steps,
-        batch * speed.steps / speed.seconds if speed.seconds else 0.0,
-        seconds,
+        before=before,
+        after=after,
+        trained_parameters=sum(p.numel() for p in trained),
+        steps=trainer.state.global_step,
+        examples_per_second=speed.examples * args.world_size / seconds,
+        tokens_per_second=speed.tokens * args.world_size / seconds,
+        seconds=speed.seconds,
     )
