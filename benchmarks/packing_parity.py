@@ -47,8 +47,7 @@ def adapted(
 def loss_and_gradients(model: Any, collator: Any, examples: list[Encoded]) -> Run:
     """Mean loss over target tokens, and the gradient of each trained parameter."""
     batch = collator(examples)
-    labels = batch.pop("labels")
-    batch.pop("example_ids")
+    labels, _, _ = (batch.pop(name) for name in ("labels", "example_ids", "num_text_tokens"))
     model.zero_grad()
     logits = model(**batch, use_cache=False).logits
     loss = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten())

@@ -2,14 +2,27 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
+import transformers
+from transformers.utils import logging
+
 from adept_llm.adapters import AdeptConfig, inject_adapter
 from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import check_context, load_config, load_model, load_tokenizer
+from adept_llm.backbone import (
+    check_context,
+    load_config,
+    load_model,
+    load_tokenizer,
+    pick_dtype,
+)
 from adept_llm.cli.parsing import parse
+from adept_llm.cli.tuned import RUN_FILE
 from adept_llm.errors import InputError
+from adept_llm.memory import check_device, estimate, known_shape
 from adept_llm.table import format_table
 from adept_llm.tasks import Encoder, Example, get_task, label_set, load_split, read_instructions
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
@@ -29,37 +42,59 @@ def main(argv: Sequence[str]) -> None:
     if not args.output_dir:
         raise InputError("output_dir: give a folder for the adapter")
 
-    model_config = load_config(base.model_name_or_path, base.model_revision)
+    if args.disable_tqdm:
+        logging.disable_progress_bar()
+    name = base.model_name_or_path
+    model_config = known_shape(name) or load_config(name, base.model_revision)
+    needs = estimate(
+        model_config, config, pick_dtype(base.dtype, model_config), "none",
+        args.per_device_train_batch_size, data.max_length, args.packing,
+        args.gradient_checkpointing,
+    )  # fmt: skip
+    if not args.deepspeed:
+        check_device(name, needs, args.use_cpu)
+    say(args, f"{name}: {needs}")
     check_context(model_config, config.num_virtual_tokens, data.max_length)
     train_examples, validation_examples = read_data(data, args.seed)
-    tokenizer = load_tokenizer(base.model_name_or_path, base.model_revision)
+    tokenizer = load_tokenizer(name, base.model_revision)
     encoder = Encoder(tokenizer, data.template, data.max_length)
     train, report = encoder.encode_all(train_examples)
     say(args, f"train: {report}")
-    measure = None
-    if validation_examples and validation_examples[0].labels:
+    measure, labels = None, train_examples[0].labels
+    if validation_examples and labels:
         validation, report = encoder.encode_all(validation_examples)
         say(args, f"validation: {report}")
-        labels = validation_examples[0].labels
         measure = LabelledSplit.of(encoder, validation, labels, args.per_device_eval_batch_size)
 
-    model = load_model(base.model_name_or_path, base.model_revision, base.dtype)
+    model = load_model(name, base.model_revision, base.dtype)
     model = inject_adapter(model, config, tokenizer)
     collator, reason = make_collator(model, args.packing, data.max_length)
     if reason:
         say(args, f"padding instead of packing: {reason}")
 
-    trainer, result = run(model, args, train, collator, measure)
+    try:
+        trainer, result = run(model, args, train, collator, measure)
+    except InputError:
+        with suppress(OSError):  # a folder that holds something stays
+            Path(args.output_dir).rmdir()
+        raise
     trainer.save_model(args.output_dir)
     if args.should_save:
-        content = json.dumps(asdict(result), indent=2) + "\n"
-        write_whole(Path(args.output_dir) / "result.json", content.encode())
+        content = {
+            "data": asdict(data) | {"labels": labels, "train_rows": len(train)},
+            "training": args.to_sanitized_dict(),
+            "result": asdict(result),
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        }
+        path = Path(args.output_dir) / RUN_FILE
+        write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
     rows = [[f"{k} before", f"{v:.4f}"] for k, v in result.before.items()]
     rows += [[f"{k} after", f"{v:.4f}"] for k, v in result.after.items()]
     rows += [
         ["trained parameters", f"{result.trained_parameters:,}"],
         ["steps", str(result.steps)],
         ["examples/s", f"{result.examples_per_second:.1f}"],
+        ["tokens/s", f"{result.tokens_per_second:.0f}"],
         ["adapter", str(args.output_dir)],
     ]
     say(args, format_table([config.method, ""], rows))

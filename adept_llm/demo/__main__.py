@@ -1,6 +1,8 @@
 """`make demo`: tune a tiny Llama in three ways, evaluate, save and merge; under five minutes."""
 
-import tempfile
+import argparse
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter, merge_adapter
+from adept_llm.adapters.storage import write_whole
 from adept_llm.backbone import load_model, load_tokenizer
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import LABELS, examples
 from adept_llm.table import print_table
-from adept_llm.tasks import Encoder, Example
+from adept_llm.tasks import Encoded, Encoder, read_instructions
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.run import LabelledSplit, Result, make_collator, run
 
@@ -29,31 +32,33 @@ MAX_LENGTH = 64
 
 def main() -> None:
     """Train each method on 2,000 generated rows, test on 400, merge the ADePT model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/demo"))
+    folder = parser.parse_args().output_dir
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     tokenizer = load_tokenizer(str(MODEL))
     encoder = Encoder(tokenizer, "plain", MAX_LENGTH)
     labels = tuple(f"\n{word}" for word in LABELS.values())
+    write_rows(folder)
     train, test = (
-        encoder.encode_all(rows_of(split, n, labels))[0]
-        for split, n in (("train", 2000), ("test", 400))
+        encoded(encoder, folder / f"{split}.jsonl", labels) for split in ("train", "test")
     )
     measure = LabelledSplit.of(encoder, test, labels, batch_size=100)
     results: dict[str, Result] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, (config, prompt_rate, offset_rate) in METHODS.items():
-            model = inject_adapter(load_model(str(MODEL)), config)
-            collator, _ = make_collator(model, "shared_prefix", MAX_LENGTH)
-            args = arguments(folder, prompt_rate, offset_rate)
-            print(f"tuning {name} for {STEPS} steps ..", flush=True)
-            trainer, results[name] = run(model, args, train, collator, measure)
-            if name == "adept":
-                trainer.save_model(f"{folder}/adapter")
-                merged = merged_answers(model, tokenizer, test, Path(folder) / "merged")
-                merged_accuracy = sum(
-                    answer.strip() == labels[e.label].strip()
-                    for answer, e in zip(merged, test, strict=True)
-                ) / len(test)
+    for name, (config, prompt_rate, offset_rate) in METHODS.items():
+        model = inject_adapter(load_model(str(MODEL)), config)
+        collator, _ = make_collator(model, "shared_prefix", MAX_LENGTH)
+        args = arguments(folder / name, prompt_rate, offset_rate)
+        print(f"tuning {name} for {STEPS} steps ..", flush=True)
+        trainer, results[name] = run(model, args, train, collator, measure)
+        trainer.save_model()
+        if name == "adept":
+            merged = merged_answers(model, tokenizer, test, folder / "merged")
+            right = sum(
+                answer.strip() == labels[e.label].strip()
+                for answer, e in zip(merged, test, strict=True)
+            )
     print_table(
         ["method", "before", "after", "trained parameters", "examples/s"],
         [
@@ -62,24 +67,32 @@ def main() -> None:
             for name, r in results.items()
         ],
     )  # fmt: skip
-    print(f"merged into a stock Llama, its greedy answers: {merged_accuracy:.1%} right")
+    print(f"merged into a stock Llama, its greedy answers: {right / len(test):.1%} right")
+    print(f"rows, adapters and the merged model: {folder}")
 
 
-def rows_of(split: str, n: int, labels: tuple[str, ...]) -> list[Example]:
+def write_rows(folder: Path) -> None:
     """Generated rows as bare prompts; the answer stands on a line of its own, as in the stories."""
-    return [
-        Example(
-            "", f"{r['instruction']}\n{r['input']}", f"\n{r['output']}",
-            id=f"demo/{split}/{i}", labels=labels,
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, count in (("train", 2000), ("validation", 400), ("test", 400)):
+        rows = (
+            {"prompt": f"{r['instruction']}\n{r['input']}", "completion": f"\n{r['output']}"}
+            for r in examples(0, count, split)
         )
-        for i, r in enumerate(examples(0, n, split))
-    ]  # fmt: skip
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        write_whole(folder / f"{split}.jsonl", lines.encode())
 
 
-def arguments(folder: str, prompt_rate: float, offset_rate: float) -> AdeptTrainingArguments:
+def encoded(encoder: Encoder, path: Path, labels: tuple[str, ...]) -> list[Encoded]:
+    """Rows of a file, as any user's."""
+    rows = [replace(row, labels=labels) for row in read_instructions(path)]
+    return encoder.encode_all(rows)[0]
+
+
+def arguments(folder: Path, prompt_rate: float, offset_rate: float) -> AdeptTrainingArguments:
     """A short run on the CPU that keeps no checkpoint."""
     return AdeptTrainingArguments(
-        output_dir=folder,
+        output_dir=str(folder),
         learning_rate=prompt_rate,
         offset_learning_rate=offset_rate,
         max_steps=STEPS,

@@ -65,6 +65,7 @@ class SharedPrefixCollator:
             "logits_to_keep": torch.tensor(keep),
             "labels": torch.tensor([t for e in examples for t in e.target_ids]),
             "example_ids": [e.id for e in examples],
+            "num_text_tokens": sum(map(len, texts)),
         }
 
 
@@ -92,6 +93,7 @@ class PaddedCollator:
             "logits_to_keep": labels.shape[1],
             "labels": labels,
             "example_ids": [e.id for e in examples],
+            "num_text_tokens": sum(map(len, texts)) - len(texts) * len(self.virtual_token_ids),
         }
 
 

@@ -77,6 +77,10 @@ class AdeptTrainingArguments(TrainingArguments):
     report_to: None | str | list[str] = field(
         default="tensorboard", metadata={"help": "integrations to report to, or none"}
     )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "evaluations without a better metric after which training stops"},
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "not used here"})
     dataloader_pin_memory: bool = field(default=False, metadata={"help": "as in Trainer"})
 
@@ -87,9 +91,20 @@ class AdeptTrainingArguments(TrainingArguments):
         for name in ("learning_rate", "offset_learning_rate"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}: {getattr(self, name)} is not a rate; give 0 or more")
+        self._check_best()
         if self.deepspeed:
             check_deepspeed(str(self.deepspeed), self.fp16)
             if self.use_cpu or not torch.cuda.is_available():
                 self.use_cpu = True
                 join_ranks_on_cpu()
         super().__post_init__()
+
+    def _check_best(self) -> None:
+        evaluates = str(getattr(self.eval_strategy, "value", self.eval_strategy)) != "no"
+        if self.load_best_model_at_end and not evaluates:
+            raise InputError("load_best_model_at_end: needs --eval_strategy steps or epoch")
+        if self.early_stopping_patience is not None:
+            if not self.load_best_model_at_end:
+                raise InputError("early_stopping_patience: needs --load_best_model_at_end true")
+            if self.early_stopping_patience < 1:
+                raise InputError("early_stopping_patience: must be at least 1")

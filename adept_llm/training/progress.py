@@ -1,4 +1,4 @@
-"""Progress bar with loss, tokens per second and both learning rates."""
+"""Speed of training, and a progress bar with loss, tokens per second and both learning rates."""
 
 import time
 from typing import Any
@@ -7,8 +7,53 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 
+class Speed(TrainerCallback):
+    """Counts tokens, examples and seconds of training; evaluation and saving are left out.
+
+    Tokens are those of the texts: virtual tokens and padding are not counted, so that packed and
+    padded runs compare. The counts are those of this rank.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = self.examples = self.steps = 0
+        self.seconds = 0.0
+        self._since = 0.0
+        self._logged = (0, 0.0)
+
+    def count(self, examples: int, tokens: int) -> None:
+        """One micro-batch."""
+        self.examples += examples
+        self.tokens += tokens
+
+    def tokens_per_second(self) -> float:
+        """Speed since this was asked last."""
+        tokens, seconds = self._logged
+        self._logged = (self.tokens, self.seconds)
+        elapsed = self.seconds - seconds
+        return (self.tokens - tokens) / elapsed if elapsed else 0.0
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """Count a step, the loading of its data included."""
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        self.steps += 1
+        self._since = now
+
+    def _restart(self, *args: Any, **kwargs: Any) -> None:
+        self._since = time.perf_counter()
+
+    on_train_begin = on_evaluate = on_save = _restart
+
+
 class AdeptProgress(ProgressCallback):
     """Trainer's bar; the last log line stands behind it instead of being printed above it."""
+
+    SHOWN = {
+        "loss": "loss",
+        "learning_rate": "lr",
+        "offset_learning_rate": "offset_lr",
+        "tokens_per_second": "tokens/s",
+    }
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
@@ -16,27 +61,11 @@ class AdeptProgress(ProgressCallback):
         """Put the numbers behind the bar."""
         if self.training_bar is None or not logs:
             return
-        shown = {"loss": "loss", "learning_rate": "lr", "offset_learning_rate": "offset_lr"}
-        numbers = {short: f"{logs[name]:.3g}" for name, short in shown.items() if name in logs}
-        if "tokens_per_second" in logs:
-            numbers["tokens/s"] = f"{logs['tokens_per_second']:.0f}"
+        numbers = {short: f"{logs[n]:.4g}" for n, short in self.SHOWN.items() if n in logs}
         if numbers:
             self.training_bar.set_postfix(numbers)
 
-
-class Speed(TrainerCallback):
-    """Counts examples, tokens and seconds of training, evaluation and saving left out."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.steps = 0
-        self._start = 0.0
-
-    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self._start = time.perf_counter()
-
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Stop the clock."""
-        self.seconds += time.perf_counter() - self._start
-        self.steps += 1
+    def close(self) -> None:
+        """End the bar's line: for a run that breaks off."""
+        if self.training_bar is not None:
+            self.training_bar.close()

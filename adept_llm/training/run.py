@@ -1,14 +1,20 @@
 """One tuning run, from an injected model and encoded examples to measured numbers."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
-from transformers import ProgressCallback, TrainerCallback, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    set_seed,
+)
 
 from adept_llm.adapters import get_adapter
+from adept_llm.errors import InputError
 from adept_llm.evaluation.label_scoring import accuracy, score_labels, with_end
 from adept_llm.packing import (
     PaddedCollator,
@@ -20,7 +26,7 @@ from adept_llm.tasks import Encoded, Encoder
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.launch import leave_together
 from adept_llm.training.log_file import LogFile
-from adept_llm.training.progress import AdeptProgress, Speed
+from adept_llm.training.progress import AdeptProgress
 from adept_llm.training.signals import STOPPED, StopOnSignal
 from adept_llm.training.trainer import AdeptTrainer
 
@@ -32,6 +38,7 @@ class LabelledSplit:
     examples: Sequence[Encoded]
     label_ids: list[list[int]]
     batch_size: int = 32
+    main_metric: str = "accuracy"
 
     @classmethod
     def of(
@@ -56,7 +63,10 @@ class Result:
     trained_parameters: int
     steps: int
     examples_per_second: float
+    tokens_per_second: float
+    """Tokens of the texts; virtual tokens and padding are not counted."""
     seconds: float
+    """Spent on training steps, evaluation and saving left out."""
 
 
 class MeasureAtStart(TrainerCallback):
@@ -70,15 +80,23 @@ class MeasureAtStart(TrainerCallback):
         self.metrics: dict[str, float] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure, or look up."""
+        """Measure, or look up.
+
+        Raises:
+            InputError: for a metric_for_best_model that is not measured.
+        """
         prefix = "start_"
-        if state.global_step == 0 and self.trainer.evaluate_model:
+        if state.global_step == 0 and self.trainer.measure:
             with torch.no_grad():
-                found = self.trainer.evaluate_model(self.trainer.model.eval())
+                found = self.trainer.measure(self.trainer.model.eval())
             self.trainer.log({prefix + name: value for name, value in found.items()})
         for entry in state.log_history:
             names = [name for name in entry if name.startswith(prefix)]
             self.metrics.update({name.removeprefix(prefix): entry[name] for name in names})
+        best = args.metric_for_best_model
+        if best and best.removeprefix("eval_") not in self.metrics:
+            known = ", ".join(self.metrics) or "none without a labelled validation split"
+            raise InputError(f"metric_for_best_model: '{best}' is unknown; known: {known}")
 
 
 def leave_stopped(trainer: AdeptTrainer, name: str) -> NoReturn:
@@ -112,7 +130,6 @@ def run(
     train: Sequence[Encoded],
     collator: Any,
     measure: LabelledSplit | None = None,
-    callbacks: Sequence[Any] = (),
 ) -> tuple[AdeptTrainer, Result]:
     """Measure, train, measure; the model is left with the best or last adapter.
 
@@ -122,33 +139,35 @@ def run(
         train: examples to train on.
         collator: from `make_collator`.
         measure: the validation split, if there is one.
-        callbacks: more Trainer callbacks.
     """
     set_seed(args.seed)
-    speed, stop = Speed(), StopOnSignal()
+    stop = StopOnSignal()
     stop.install()
-    trainer = AdeptTrainer(
-        model, args, list(train), collator, measure, callbacks=[speed, stop, LogFile(), *callbacks]
-    )
-    start_values = MeasureAtStart(trainer)
-    trainer.add_callback(start_values)
+    trainer = AdeptTrainer(model, args, list(train), collator, measure, callbacks=[stop, LogFile()])
+    start = MeasureAtStart(trainer)
+    trainer.add_callback(start)
+    progress = AdeptProgress()
+    trainer.remove_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)
     if not args.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(AdeptProgress)
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    seconds = time.perf_counter() - start
-    stop.uninstall()
+        trainer.add_callback(progress)
+    if args.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+    try:
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    finally:
+        stop.uninstall()
+        progress.close()
     if stop.stopped:
         leave_stopped(trainer, stop.stopped)
     after = measure(trainer.model) if measure else {}
-    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    speed, seconds = trainer.speed, trainer.speed.seconds or float("inf")
     trained = get_adapter(model).trained_parameters().values()
     return trainer, Result(
-        start_values.metrics,
-        after,
-        sum(p.numel() for p in trained),
-        speed.steps,
-        batch * speed.steps / speed.seconds if speed.seconds else 0.0,
-        seconds,
+        before=start.metrics,
+        after=after,
+        trained_parameters=sum(p.numel() for p in trained),
+        steps=trainer.state.global_step,
+        examples_per_second=speed.examples * args.world_size / seconds,
+        tokens_per_second=speed.tokens * args.world_size / seconds,
+        seconds=speed.seconds,
     )

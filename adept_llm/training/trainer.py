@@ -1,7 +1,6 @@
 """A thin Trainer: two learning rates, a token-weighted loss, checkpoints of trained values only."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +10,19 @@ from adept_llm.adapters import get_adapter
 from adept_llm.errors import InputError
 from adept_llm.packing.collator import IGNORED
 from adept_llm.training.arguments import AdeptTrainingArguments
+from adept_llm.training.progress import Speed
 from adept_llm.training.resumable import ResumableTrainer
 
-Evaluate = Callable[[Any], dict[str, float]]
+
+class Measure(Protocol):
+    """Measures a model on a split."""
+
+    @property
+    def main_metric(self) -> str:
+        """The metric by which the best checkpoint is chosen; more is better."""
+
+    def __call__(self, model: Any) -> dict[str, float]:
+        """Metrics by name."""
 
 
 class AdeptTrainer(ResumableTrainer):
@@ -24,8 +33,7 @@ class AdeptTrainer(ResumableTrainer):
         args: arguments.
         train_dataset: list of encoded examples.
         data_collator: `SharedPrefixCollator` or `PaddedCollator`.
-        evaluate_model: model -> metrics named without prefix, the task's main one among them;
-            called where Trainer would evaluate.
+        measure: called where Trainer would evaluate; its main metric finds the best checkpoint.
     """
 
     args: AdeptTrainingArguments
@@ -37,19 +45,25 @@ class AdeptTrainer(ResumableTrainer):
         args: AdeptTrainingArguments,
         train_dataset: Any,
         data_collator: Any,
-        evaluate_model: Evaluate | None = None,
+        measure: Measure | None = None,
         **kwargs: Any,
     ) -> None:
+        # Trainer's own default is the loss on the evaluation set, which is not computed here
+        if measure and args.metric_for_best_model == "loss":
+            args.metric_for_best_model, args.greater_is_better = measure.main_metric, True
         # Trainer asks for a data set where an evaluation strategy is set; ours is in the function
         super().__init__(
             model=model,
             args=args,
             train_dataset=train_dataset,
-            eval_dataset=[] if evaluate_model else None,
+            eval_dataset=[] if measure else None,
             data_collator=data_collator,
             **kwargs,
         )
-        self.evaluate_model = evaluate_model
+        self.measure = measure
+        self.speed = Speed()
+        self._used_rates: dict[str, float] = {}
+        self.add_callback(self.speed)
         # the loss below is already divided by the target tokens of the global batch, and the
         # collators' labels are already aligned with the logits
         self.model_accepts_loss_kwargs = True
@@ -95,11 +109,13 @@ class AdeptTrainer(ResumableTrainer):
         """
         inputs = dict(inputs)
         labels, example_ids = inputs.pop("labels"), inputs.pop("example_ids")
+        self._used_rates = self.learning_rates()
+        self.speed.count(len(example_ids), inputs.pop("num_text_tokens"))
         outputs = model(**inputs, use_cache=False)
         logits = outputs.logits.flatten(0, -2).float()  # [N, V]
         total = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
         if not torch.isfinite(total):
-            rates = ", ".join(f"{k} {v:.3g}" for k, v in self.learning_rates().items())
+            rates = ", ".join(f"{k} {v:.3g}" for k, v in self._used_rates.items())
             raise InputError(
                 f"loss: {total.item()} at step {self.state.global_step + 1} ({rates}) on examples "
                 f"{', '.join(example_ids[:4])}..; lower the rates or use --dtype bfloat16"
@@ -111,17 +127,18 @@ class AdeptTrainer(ResumableTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add both learning rates to the training log."""
+        """Add both learning rates and the speed to the training log."""
         if "loss" in logs:
-            logs.update(self.learning_rates())
+            logs.pop("learning_rate", None)  # Trainer's is that of the first group, whichever it is
+            logs.update(self._used_rates)
+            speed = self.speed.tokens_per_second() * self.accelerator.num_processes
+            logs["tokens_per_second"] = round(speed, 1)
         super().log(logs, start_time)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Metrics of `evaluate_model`, logged under eval_*."""
-        assert self.evaluate_model is not None
-        self.model.eval()
-        with torch.no_grad():
-            metrics = self.evaluate_model(self.model)
+        """Metrics of `measure`, logged under eval_*."""
+        assert self.measure is not None
+        metrics = self.measure(self.model)
         metrics = {f"eval_{name}": value for name, value in metrics.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(

@@ -11,7 +11,10 @@ from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 
-FAST = ["--max_steps", "2", "--report_to", "none", "--use_cpu", "true", "--save_strategy", "no"]
+FAST = [
+    "--max_steps", "2", "--report_to", "none", "--use_cpu", "true", "--save_strategy", "no",
+    "--disable_tqdm", "true",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -94,10 +97,10 @@ def test_merge_of_a_missing_adapter(capsys, tmp_path):
 
 def test_train_then_merge(capsys, tmp_path, train_file):
     argv = train(tmp_path, "--train_file", train_file, "--validation_file", train_file)
-    assert main([*map(str, argv), "--num_virtual_tokens", "5", "--disable_tqdm", "true"]) == 0
+    assert main([*map(str, argv), "--num_virtual_tokens", "5"]) == 0
     assert "accuracy after" in capsys.readouterr().out
     out = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert out == ["adapter_config.json", "adapter_model.safetensors", "log.jsonl", "result.json"]
+    assert out == ["adapter_config.json", "adapter_model.safetensors", "log.jsonl", "run.json"]
     argv = ["merge", "--adapter", tmp_path / "out", "--output_dir", tmp_path / "merged"]
     assert main([*map(str, argv)]) == 0
     assert (tmp_path / "merged" / "model.safetensors").is_file()

@@ -1,0 +1,111 @@
+"""adept-llm generate: answers of a tuned model."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adept_llm.adapters import get_adapter, read_adapter
+from adept_llm.adapters.storage import write_whole
+from adept_llm.backbone import check_context, load_config
+from adept_llm.cli.parsing import parse
+from adept_llm.cli.tuned import TunedArguments, load_tuned, tuned_tokenizer
+from adept_llm.errors import InputError
+from adept_llm.packing.collator import left_pad
+from adept_llm.tasks import Encoded, Encoder, Example, read_instructions
+
+
+@dataclass(frozen=True)
+class GenerateArguments:
+    """What to answer, and how.
+
+    Raises:
+        InputError: unless exactly one of prompt and file is given.
+    """
+
+    prompt: str | None = field(default=None, metadata={"help": "an instruction or bare prompt"})
+    input: str = field(default="", metadata={"help": "the text that the instruction is about"})
+    file: str | None = field(
+        default=None, metadata={"help": "rows as for --train_file; their answers are not looked at"}
+    )
+    output_file: str | None = field(
+        default=None, metadata={"help": "JSONL with id and answer; default: standard output"}
+    )
+    max_new_tokens: int = field(default=64, metadata={"help": "longest answer"})
+    num_beams: int = field(default=1, metadata={"help": "1 is greedy"})
+    do_sample: bool = field(default=False, metadata={"help": "draw tokens instead"})
+    temperature: float = field(default=1.0, metadata={"help": "with --do_sample true"})
+    top_p: float = field(default=1.0, metadata={"help": "with --do_sample true"})
+    seed: int = field(default=0, metadata={"help": "with --do_sample true"})
+    batch_size: int = field(default=16, metadata={"help": "rows at a time"})
+
+    def __post_init__(self) -> None:
+        if bool(self.prompt) == bool(self.file):
+            raise InputError("generate: give either --prompt or --file")
+        if self.input and not self.prompt:
+            raise InputError("input: goes with --prompt")
+        for name in ("max_new_tokens", "num_beams", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: must be at least 1")
+        if not self.do_sample and (self.temperature, self.top_p) != (1.0, 1.0):
+            raise InputError("temperature, top_p: go with --do_sample true")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Load base and adapter, answer, print or write.
+
+    Raises:
+        InputError: for an adapter or rows that do not fit.
+    """
+    tuned, args = parse([TunedArguments, GenerateArguments], argv)
+    config, table, _ = read_adapter(tuned.adapter)
+    base_config = load_config(tuned.base(table), tuned.revision(table))
+    check_context(base_config, config.num_virtual_tokens, tuned.max_length + args.max_new_tokens)
+    rows = examples(args)
+    encoder = Encoder(tuned_tokenizer(tuned, table), tuned.template, tuned.max_length)
+    encoded, report = encoder.encode_all(rows)
+    if report.dropped or report.truncated:
+        print(report, file=sys.stderr)
+    model = load_tuned(tuned, table)
+    torch.manual_seed(args.seed)
+    answered = zip(encoded, answers(model, encoder.tokenizer, encoded, args), strict=True)
+    if args.output_file:
+        lines = [json.dumps({"id": e.id, "answer": a}, ensure_ascii=False) for e, a in answered]
+        write_whole(Path(args.output_file), ("\n".join(lines) + "\n").encode())
+        return
+    for row, answer in answered:
+        print(answer if args.prompt else json.dumps({"id": row.id, "answer": answer}), flush=True)
+
+
+def examples(args: GenerateArguments) -> list[Example]:
+    """The rows to answer; their targets stand for nothing, one token long."""
+    if args.file:
+        return [replace(row, target="?", labels=()) for row in read_instructions(args.file)]
+    assert args.prompt is not None
+    if args.input:
+        return [Example(args.prompt, args.input, "?", id="prompt")]
+    return [Example("", args.prompt, "?", id="prompt")]
+
+
+def answers(
+    model: Any, tokenizer: Any, rows: Sequence[Encoded], args: GenerateArguments
+) -> Iterator[str]:
+    """The stock model's own generate, with the virtual tokens next to the text."""
+    virtual = get_adapter(model).virtual_token_ids
+    device = get_adapter(model).weight.device
+    sampling = {"temperature": args.temperature, "top_p": args.top_p} if args.do_sample else {}
+    for start in range(0, len(rows), args.batch_size):
+        texts = [virtual + row.prompt_ids for row in rows[start : start + args.batch_size]]
+        out = model.generate(
+            input_ids=left_pad(texts, 0).to(device),
+            attention_mask=left_pad([[1] * len(text) for text in texts], 0).to(device),
+            max_new_tokens=args.max_new_tokens, num_beams=args.num_beams,
+            do_sample=args.do_sample, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id, **sampling,
+        )  # fmt: skip
+        for row in out[:, max(map(len, texts)) :]:
+            yield tokenizer.decode(row, skip_special_tokens=True).strip()

@@ -1,0 +1,76 @@
+"""A saved adapter and its base, as evaluate and generate take them."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adept_llm.adapters import BaseTable, load_adapter
+from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.errors import InputError
+from adept_llm.training.arguments import DTYPES
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class TunedArguments:
+    """Which adapter, on which base; template and length are the training run's own by default."""
+
+    adapter: str = field(metadata={"help": "folder of a saved adapter"})
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "base model; default: the one the adapter names"}
+    )
+    dtype: str = field(
+        default="auto", metadata={"help": "of the frozen weights", "choices": DTYPES}
+    )
+    template: str = field(
+        default="", metadata={"help": "plain, alpaca or chat; default: as in training"}
+    )
+    max_length: int = field(
+        default=0, metadata={"help": "tokens of a prompt and its answer; default: as in training"}
+    )
+
+    def __post_init__(self) -> None:
+        given = trained_with(self.adapter)
+        if not self.template:
+            object.__setattr__(self, "template", given.get("template", "plain"))
+        if not self.max_length:
+            object.__setattr__(self, "max_length", given.get("max_length", 256))
+
+    def base(self, table: BaseTable) -> str:
+        """Name or folder of the base.
+
+        Raises:
+            InputError: if neither the arguments nor the adapter name one.
+        """
+        name = self.model_name_or_path or table.name_or_path
+        if not name:
+            raise InputError("model_name_or_path: the adapter names no base model; give it")
+        return name
+
+    def revision(self, table: BaseTable) -> str | None:
+        """Commit of the base on the hub: the adapter's, unless another base is given."""
+        return None if self.model_name_or_path else table.revision
+
+
+def trained_with(adapter: str) -> dict[str, Any]:
+    """What the training run was given for its data; empty for an adapter saved by other means."""
+    path = Path(adapter) / RUN_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text())["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is not what a training run writes; remove it") from error
+
+
+def tuned_tokenizer(tuned: TunedArguments, table: BaseTable) -> Any:
+    """The base's tokenizer."""
+    return load_tokenizer(tuned.base(table), tuned.revision(table))
+
+
+def load_tuned(tuned: TunedArguments, table: BaseTable) -> Any:
+    """The base with its adapter."""
+    model = load_model(tuned.base(table), tuned.revision(table), tuned.dtype)
+    return load_adapter(model, tuned.adapter)

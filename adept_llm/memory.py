@@ -1,0 +1,203 @@
+"""What a run needs: parameters and bytes, from the model's shape alone; no weight is read."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adept_llm.adapters import AdeptConfig, BaseTable, check_model
+from adept_llm.adapters.embedding import EMBEDDINGS
+from adept_llm.errors import InputError
+from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
+from adept_llm.packing.attention import why_not_packed
+from adept_llm.tasks import Encoded
+
+GIB = 2**30
+# a step of a larger base takes minutes on a CPU: nobody does that unawares
+MOST_WITHOUT_GPU = 1_000_000_000
+LLAMA_2: dict[str, Any] = {"vocab_size": 32000, "max_position_embeddings": 4096}
+# shapes of models whose config.json may be out of reach (the hub gives them to registered users)
+KNOWN_SHAPES: dict[str, dict[str, Any]] = {
+    "meta-llama/Llama-2-7b-hf": {
+        **LLAMA_2, "hidden_size": 4096, "intermediate_size": 11008,
+        "num_hidden_layers": 32, "num_attention_heads": 32,
+    },
+    "meta-llama/Llama-2-13b-hf": {
+        **LLAMA_2, "hidden_size": 5120, "intermediate_size": 13824,
+        "num_hidden_layers": 40, "num_attention_heads": 40,
+    },
+}  # fmt: skip
+# NF4 with double quantisation: 4 bits, 8 bits for each 64 weights, 32 bits for each 64 * 256
+BYTES_PER_LINEAR_WEIGHT = {"int8": 1.0, "nf4": (4 + 8 / 64 + 32 / (64 * 256)) / 8}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes of one process that holds the whole base, and counts of parameters."""
+
+    frozen_parameters: int
+    trained_parameters: int
+    weights: int
+    """The frozen base."""
+    adapter: int
+    """fp32 values, gradients and AdamW's two moments of the trained parameters."""
+    activations: int
+    """What a micro-batch keeps for its backward pass."""
+
+    @property
+    def total(self) -> int:
+        """All of it; the allocator's own overhead is not counted."""
+        return self.weights + self.adapter + self.activations
+
+    def __str__(self) -> str:
+        """One line."""
+        return (
+            f"{self.frozen_parameters / 1e9:.2f} B frozen parameters, "
+            f"{self.trained_parameters:,} trained; memory about {gib(self.total)} (weights "
+            f"{gib(self.weights)}, activations {gib(self.activations)})"
+        )
+
+
+def gib(size: float) -> str:
+    """Bytes as GiB."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
+
+
+def known_shape(name_or_path: str) -> Any | None:
+    """Configuration of a model whose shape is built in, else None."""
+    from transformers import LlamaConfig
+
+    shape = KNOWN_SHAPES.get(name_or_path)
+    return LlamaConfig(**shape, dtype=torch.float16) if shape else None
+
+
+def estimate(
+    model_config: Any,
+    adapter: AdeptConfig,
+    dtype: torch.dtype,
+    quantization: str = "none",
+    batch_size: int = 32,
+    num_tokens: int = 256,
+    packing: str = "shared_prefix",
+    gradient_checkpointing: bool = False,
+) -> Needs:
+    """Count parameters, and the tensors that a step on the meta device saves for its backward pass.
+
+    Args:
+        model_config: the base's configuration.
+        adapter: the adapter.
+        dtype: of weights that are not quantised, and of the computation.
+        quantization: none, int8 or nf4.
+        batch_size: examples in a micro-batch.
+        num_tokens: tokens of each text, virtual tokens not counted.
+        packing: shared_prefix or padded.
+        gradient_checkpointing: keep the input of each layer only, and one layer's tensors.
+    """
+    base = _meta_model(model_config, dtype, model_config.num_hidden_layers)
+    frozen = sum(p.numel() for p in base.parameters())
+    linear = sum(
+        module.weight.numel()
+        for module in base.modules()
+        if isinstance(module, torch.nn.Linear) and module is not base.get_output_embeddings()
+    )
+    weights = frozen * dtype.itemsize
+    if quantization != "none":
+        weights += int(linear * (BYTES_PER_LINEAR_WEIGHT[quantization] - dtype.itemsize))
+
+    virtual = list(range(adapter.num_virtual_tokens))
+    longest = len(virtual) + num_tokens
+    collator: Callable[..., dict[str, Any]] = PaddedCollator(virtual, 0)
+    if packing == "shared_prefix" and why_not_packed(model_config, longest) is None:
+        collator = SharedPrefixCollator(virtual)
+    batch = collator([Encoded([3] * (num_tokens - 2), [4, 2], "", -1, 0)] * batch_size)
+    one, two = (_saved_bytes(_meta_model(model_config, dtype, n), dict(batch)) for n in (1, 2))
+    layer, rest = two - one, 2 * one - two
+    # the adapter's own fp32 rows: E[x] / u, the offset, their sum
+    tokens, layers = batch["input_ids"].numel(), model_config.num_hidden_layers
+    activations = rest + 3 * tokens * model_config.hidden_size * 4
+    if gradient_checkpointing:
+        activations += layer + layers * tokens * model_config.hidden_size * dtype.itemsize
+    else:
+        activations += layers * layer
+    trained = _trained_parameters(base, adapter)
+    return Needs(frozen, trained, weights, 16 * trained, activations)
+
+
+def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
+    """Refuse a run that this machine cannot hold, or a large model without a GPU.
+
+    Args:
+        name: the base, for the message.
+        needs: from `estimate`.
+        use_cpu: the user asks for the CPU by name.
+
+    Raises:
+        InputError: saying what is needed, what is here and the ways out.
+    """
+    gpu = torch.cuda.is_available() and not use_cpu
+    if gpu:
+        here, size = "the GPU", torch.cuda.get_device_properties(0).total_memory
+    else:
+        here, size = "this machine", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needs.total > size:
+        raise InputError(
+            f"memory: {name} needs {needs}; {here} has {gib(size)}: lower "
+            "--per_device_train_batch_size, give --gradient_checkpointing true or --quantization "
+            "nf4, or shard the base over several GPUs with --deepspeed ds_configs/zero3.json"
+        )
+    if not gpu and not use_cpu and needs.frozen_parameters > MOST_WITHOUT_GPU:
+        raise InputError(
+            f"memory: {name} needs a GPU: {needs}; there is none here, give --use_cpu true to "
+            "train on the CPU all the same"
+        )
+
+
+def _meta_model(model_config: Any, dtype: torch.dtype, layers: int) -> Any:
+    """A model without storage, with so many layers."""
+    from copy import deepcopy
+
+    from transformers import AutoModelForCausalLM
+
+    config = deepcopy(model_config)
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+
+
+def _trained_parameters(model: Any, config: AdeptConfig) -> int:
+    base = check_model(model)
+    table = BaseTable(base.num_embeddings, base.embedding_dim, rms=1.0)
+    adapter = EMBEDDINGS[config.method](base, config, table)
+    return sum(p.numel() for p in adapter.trained_parameters().values())
+
+
+def _saved_bytes(model: Any, batch: dict[str, Any]) -> int:
+    """Bytes that one forward pass from the embeddings on saves for its backward pass."""
+    model.train().requires_grad_(False)
+    if "packed_layout" in batch:
+        use_packed_attention(model)
+    frozen = {p.untyped_storage()._cdata for p in model.parameters()}
+    saved: dict[int, tuple[int, Tensor]] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in frozen:
+            saved[storage._cdata] = (storage.nbytes(), tensor)  # the tensor keeps its id taken
+        return tensor
+
+    inputs = {n: v.to("meta") if isinstance(v, Tensor) else v for n, v in batch.items()}
+    labels, input_ids = inputs.pop("labels"), inputs.pop("input_ids")
+    for name in ("example_ids", "num_text_tokens"):
+        inputs.pop(name)
+    width, dtype = model.config.hidden_size, model.dtype
+    embeddings = torch.empty(*input_ids.shape, width, dtype=dtype, device="meta")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model(inputs_embeds=embeddings.requires_grad_(), use_cache=False, **inputs)
+        logits = output.logits.flatten(0, -2).float()
+        torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum")
+    return sum(size for size, _ in saved.values())

@@ -1,0 +1,132 @@
+"""The commands from end to end, on the embedded tiny Llama; every shipped recipe parses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adept_llm import AdeptConfig
+from adept_llm.cli.main import main
+from adept_llm.cli.parsing import parse
+from adept_llm.demo import MODEL
+from adept_llm.demo.__main__ import write_rows
+from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+
+ROOT = Path(__file__).parents[2]
+KINDS = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rows")
+    write_rows(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(rows):
+    """An adapter trained for a few steps by the command itself."""
+    out = rows / "out"
+    argv = [
+        "train", "--model_name_or_path", MODEL, "--train_file", rows / "train.jsonl",
+        "--validation_file", rows / "validation.jsonl", "--max_length", "64",
+        "--max_validation_samples", "64", "--max_steps", "4", "--warmup_steps", "1",
+        "--num_virtual_tokens", "5", "--output_dir", out, "--disable_tqdm", "true",
+        "--eval_strategy", "steps", "--eval_steps", "2", "--save_steps", "2",
+        "--load_best_model_at_end", "true", "--save_total_limit", "1", "--use_cpu", "true",
+    ]  # fmt: skip
+    assert main([*map(str, argv)]) == 0
+    return out
+
+
+def call(capsys, *argv):
+    assert main([*map(str, argv)]) == 0
+    return capsys.readouterr().out
+
+
+def test_train_leaves_adapter_run_and_log(tuned):
+    run = json.loads((tuned / "run.json").read_text())
+    assert run["result"]["steps"] == 4 and run["data"]["max_length"] == 64
+    assert run["data"]["labels"] == ["\nNo", "\nYes"]
+    assert (tuned / "adapter_model.safetensors").is_file()
+    assert list(tuned.rglob("events.out.tfevents*")), "TensorBoard is the default reporter"
+
+
+def test_evaluate_repeats_the_runs_own_number(tuned, rows, capsys):
+    argv = ["evaluate", "--adapter", tuned, "--file", rows / "validation.jsonl"]
+    argv += ["--max_samples", "64", "--output_file", rows / "metrics.json"]
+    packed = call(capsys, *argv)
+    measured = json.loads((rows / "metrics.json").read_text())["accuracy"]
+    run = json.loads((tuned / "run.json").read_text())
+    assert measured == run["result"]["after"]["accuracy"]
+    assert call(capsys, *argv, "--packing", "padded") == packed
+
+
+def test_generate_answers_a_prompt_and_a_file(tuned, rows, capsys):
+    prompt = json.loads((rows / "test.jsonl").read_text().splitlines()[0])["prompt"]
+    options = ["generate", "--adapter", tuned, "--max_new_tokens", "4"]
+    answer = call(capsys, *options, "--prompt", prompt).rstrip("\n")
+    few = rows / "few.jsonl"
+    few.write_text("".join((rows / "test.jsonl").read_text().splitlines(keepends=True)[:3]))
+    call(capsys, *options, "--file", few, "--output_file", rows / "answers.jsonl")
+    answers = [json.loads(line) for line in (rows / "answers.jsonl").read_text().splitlines()]
+    assert [a["id"] for a in answers] == ["few.jsonl:1", "few.jsonl:2", "few.jsonl:3"]
+    # alone, and left-padded in a batch of three
+    assert answers[0]["answer"] == answer
+
+
+def test_merge_gives_a_model_that_answers_alike(tuned, rows, capsys):
+    merged = rows / "merged"
+    call(capsys, "merge", "--adapter", tuned, "--output_dir", merged)
+    prompt = json.loads((rows / "test.jsonl").read_text().splitlines()[0])["prompt"]
+    answer = call(
+        capsys, "generate", "--adapter", tuned, "--max_new_tokens", "4", "--prompt", prompt
+    )
+    # a fresh process that never imports adept_llm
+    code = (
+        "import sys; from transformers import pipeline;"
+        f"p = pipeline('text-generation', {str(merged)!r});"
+        "out = p(sys.stdin.read(), max_new_tokens=4, do_sample=False, return_full_text=False);"
+        "assert 'adept_llm' not in sys.modules; print(out[0]['generated_text'].strip())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=prompt, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == answer.strip()
+
+
+def test_estimate_knows_llama_2_without_the_hub(capsys):
+    out = call(capsys, "estimate", "--model_name_or_path", "meta-llama/Llama-2-7b-hf")
+    assert "6,738,415,616 frozen parameters, 405,523 trained" in out
+    assert "12.6 GiB" in out and "3.6 GiB" in out
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_recipe_parses(path):
+    argv = [str(path), "--output_dir", "runs/x", "--model_name_or_path", "x"]
+    _, adapter, data, args = parse(KINDS, argv)
+    assert adapter.num_virtual_tokens >= 0 and args.max_steps > 0
+    assert data.task or data.train_file
+
+
+def test_overrides_after_a_file_win(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("model_name_or_path: a\ntask: sst2\nnum_virtual_tokens: 7\noutput_dir: o\n")
+    base, adapter, _, _ = parse(KINDS, [str(path), "--num_virtual_tokens", "9"])
+    assert (base.model_name_or_path, adapter.num_virtual_tokens) == ("a", 9)
+
+
+def test_the_recipe_without_a_gpu_says_what_it_needs():
+    """Before anything is downloaded: no hub is asked for a model of known shape."""
+    command = [sys.executable, "recipes/llama2_adept.py", "recipes/llama2_7b.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "GPU" in last and "12.6 GiB" in last
+    assert "Traceback" not in done.stderr

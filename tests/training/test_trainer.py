@@ -1,0 +1,202 @@
+"""The Trainer subclass: rates, loss, checkpoints, best model; on the demo's tiny Llama."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
+from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.demo import MODEL
+from adept_llm.demo.world import examples
+from adept_llm.tasks import Encoder, Example
+from adept_llm.training.arguments import AdeptTrainingArguments
+from adept_llm.training.run import LabelledSplit, make_collator, run
+from adept_llm.training.trainer import AdeptTrainer
+
+LABELS = ("\nYes", "\nNo")
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder(load_tokenizer(str(MODEL)), "plain", 64)
+
+
+@pytest.fixture(scope="module")
+def data(encoder):
+    rows = examples(0, 96, "train")
+    prompts = [f"{r['instruction']}\n{r['input']}" for r in rows]
+    targets = ["\n" + r["output"] for r in rows]
+    return encoder.encode_all(
+        Example("", p, t, id=str(i), labels=LABELS)
+        for i, (p, t) in enumerate(zip(prompts, targets, strict=True))
+    )[0]
+
+
+@pytest.fixture
+def measure(encoder, data):
+    return LabelledSplit.of(encoder, data[:32], LABELS, 16)
+
+
+def arguments(tmp_path, **changes):
+    given = {
+        "output_dir": str(tmp_path), "max_steps": 6, "warmup_steps": 2, "save_strategy": "no",
+        "report_to": "none", "disable_tqdm": True, "use_cpu": True,
+        "per_device_train_batch_size": 8,
+    }  # fmt: skip
+    return AdeptTrainingArguments(**{**given, **changes})
+
+
+def injected(method="adept", m=5):
+    rank = None if method == "prompt_tuning" else 4
+    return inject_adapter(load_model(str(MODEL)), AdeptConfig(method, m, rank))
+
+
+def train(tmp_path, data, packing="shared_prefix", measure=None, model=None, **changes):
+    model = model or injected()
+    collator, _ = make_collator(model, packing, 64)
+    trainer, result = run(model, arguments(tmp_path, **changes), data, collator, measure)
+    return trainer, result
+
+
+def losses(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_both_rates_follow_their_schedule_and_are_logged_each_step(tmp_path, data):
+    trainer, _ = train(tmp_path, data, learning_rate=0.4, offset_learning_rate=0.02)
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    factors = [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]  # used at each step: 2 up, 4 down
+    assert [e["learning_rate"] for e in log] == pytest.approx([0.4 * f for f in factors])
+    assert [e["offset_learning_rate"] for e in log] == pytest.approx([0.02 * f for f in factors])
+    assert all(e["tokens_per_second"] > 0 for e in log)
+
+
+def test_rates_where_only_one_part_is_trained(tmp_path, data):
+    prompt_only, _ = train(tmp_path, data, model=injected("prompt_tuning"), max_steps=1)
+    assert "offset_learning_rate" not in prompt_only.state.log_history[0]
+    offset_only, _ = train(tmp_path, data, model=injected(m=0), max_steps=2)
+    entry = offset_only.state.log_history[1]
+    assert entry["offset_learning_rate"] == pytest.approx(0.005) and "learning_rate" not in entry
+
+
+def test_loss_is_the_mean_over_the_target_tokens_of_the_global_batch(tmp_path, data):
+    """INV 6: by accumulation, packing and by hand."""
+    # targets of different lengths, or a mean of means would pass
+    data = [e if i % 3 else type(e)(e.prompt_ids, e.target_ids * 3, e.id, 0, 0)
+            for i, e in enumerate(data)]  # fmt: skip
+    reference = losses(train(tmp_path, data)[0])
+    for packing, batch, accumulation in [
+        ("padded", 8, 1), ("shared_prefix", 2, 4), ("padded", 1, 8), ("shared_prefix", 4, 2),
+    ]:  # fmt: skip
+        trainer, _ = train(
+            tmp_path, data, packing,
+            per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation,
+        )  # fmt: skip
+        assert losses(trainer) == pytest.approx(reference, rel=2e-5), (packing, batch)
+
+
+def test_first_loss_equals_the_stock_models_own(tmp_path, data):
+    """m = 0 and W2 = 0: the adapted model is the base, whose loss Hugging Face computes."""
+    model = injected(m=0)
+    trainer, _ = train(tmp_path, data[:8], model=model, max_steps=1)
+    base = load_model(str(MODEL))
+    total = count = 0
+    for e in data[:8]:
+        ids = torch.tensor([e.prompt_ids + e.target_ids])
+        labels = ids.clone()
+        labels[:, : len(e.prompt_ids)] = -100
+        total += base(ids, labels=labels).loss.item() * len(e.target_ids)
+        count += len(e.target_ids)
+    assert losses(trainer)[0] == pytest.approx(total / count, rel=1e-5)
+
+
+def test_nothing_of_the_base_is_trained_or_saved(tmp_path, data):
+    """INV 3, INV 4."""
+    model = injected()
+    before = {n: p.clone() for n, p in model.named_parameters() if not p.requires_grad}
+    start = {n: p.clone() for n, p in get_adapter(model).trained_parameters().items()}
+    trainer, _ = train(tmp_path, data, model=model, save_strategy="steps", save_steps=3)
+    after = dict(model.named_parameters())
+    assert all(torch.equal(after[n], p) for n, p in before.items())
+    trained = get_adapter(model).trained_parameters()
+    assert all(not torch.equal(trained[n], p) for n, p in start.items())
+    assert all(p.dtype == torch.float32 for p in trained.values())
+    stated = {id(p) for p in trainer.optimizer.state}
+    assert stated <= {id(p) for p in trained.values()}
+    folder = tmp_path / "checkpoint-6"
+    assert load_file(folder / "adapter_model.safetensors").keys() == trained.keys()
+    weights = sum(p.numel() for p in trained.values()) * 4
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 3 * weights + 40_000
+
+
+def test_resumed_run_repeats_the_uninterrupted_one(tmp_path, data):
+    whole = losses(train(tmp_path / "a", data)[0])
+    train(tmp_path / "b", data, save_strategy="steps", save_steps=3)
+    resumed, _ = train(
+        tmp_path / "b", data, resume_from_checkpoint=str(tmp_path / "b" / "checkpoint-3")
+    )
+    assert losses(resumed) == whole[3:]  # those before are in log.jsonl, not in the checkpoint
+
+
+def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data, measure):
+    class Scripted(LabelledSplit):
+        """Pretends to reach its best at the second evaluation."""
+
+        def __call__(self, model):
+            seen.append({n: p.clone() for n, p in get_adapter(model).trained_parameters().items()})
+            script = [0.1, 0.2, 0.9, 0.5, 0.4, 0.3]
+            return {"accuracy": script[min(len(seen) - 1, 5)]}
+
+    seen = []
+    scripted = Scripted(measure.examples, measure.label_ids)
+    trainer, result = train(
+        tmp_path, data, measure=scripted, eval_strategy="steps", eval_steps=1,
+        save_strategy="steps", save_steps=1, save_total_limit=1, load_best_model_at_end=True,
+        early_stopping_patience=2,
+    )  # fmt: skip
+    # seen[0] is measured before training, then one per step
+    assert result.steps == 4 and trainer.state.best_metric == 0.9
+    best = seen[2]
+    now = get_adapter(trainer.model).trained_parameters()
+    assert all(torch.equal(now[n], p) for n, p in best.items())
+    kept = sorted(p.name for p in Path(tmp_path).glob("checkpoint-*"))
+    assert "checkpoint-2" in kept and len(kept) <= 2
+    state = json.loads((tmp_path / kept[-1] / "trainer_state.json").read_text())
+    assert state["best_global_step"] == 2
+
+
+def test_a_metric_that_does_not_exist_is_refused_before_training(tmp_path, data, measure):
+    with pytest.raises(InputError, match="f1.*accuracy"):
+        train(
+            tmp_path, data, measure=measure, eval_strategy="steps", eval_steps=1,
+            save_strategy="steps", save_steps=1, load_best_model_at_end=True,
+            metric_for_best_model="f1",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"packing": "both"}, "packing"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"offset_learning_rate": float("nan")}, "offset_learning_rate"),
+        ({"load_best_model_at_end": True}, "eval_strategy"),
+        ({"early_stopping_patience": 1}, "load_best_model_at_end"),
+    ],
+)
+def test_arguments_that_cannot_work(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        arguments(tmp_path, **changes)
+
+
+def test_other_optimizers_keep_the_two_groups(tmp_path, data):
+    model = injected()
+    collator, _ = make_collator(model, "shared_prefix", 64)
+    args = arguments(tmp_path, optim="adafactor", max_steps=1)
+    trainer = AdeptTrainer(model, args, data, collator)
+    trainer.train()
+    assert [g["lr"] for g in trainer.optimizer.param_groups] != []
+    assert set(trainer.learning_rates()) == {"learning_rate", "offset_learning_rate"}
