@@ -23,9 +23,11 @@ from adept_llm.cli.parsing import parse
 from adept_llm.cli.tuned import RUN_FILE
 from adept_llm.errors import InputError
 from adept_llm.memory import check_device, estimate, known_shape
+from adept_llm.quantization import check_quantization
 from adept_llm.table import format_table
 from adept_llm.tasks import Encoder, Example, get_task, label_set, load_split, read_instructions
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import adopt_slurm_ranks, leave_together
 from adept_llm.training.run import LabelledSplit, make_collator, run
 
@@ -46,14 +48,20 @@ def main(argv: Sequence[str]) -> None:
         logging.disable_progress_bar()
     name = base.model_name_or_path
     model_config = known_shape(name) or load_config(name, base.model_revision)
-    needs = estimate(
-        model_config, config, pick_dtype(base.dtype, model_config), "none",
-        args.per_device_train_batch_size, data.max_length, args.packing,
-        args.gradient_checkpointing,
-    )  # fmt: skip
-    if not args.deepspeed:
+    dtype = pick_dtype(base.dtype, model_config)
+    stage = zero_stage(read_deepspeed(args.deepspeed)) if args.deepspeed else 0
+    check_quantization(base.quantization, model_config, dtype, stage)
+    if base.quantization == "nf4" and stage == 3 and args.gradient_checkpointing:
+        # only so are gathered 4-bit weights let go between forward and backward
+        args.gradient_checkpointing_kwargs = {"use_reentrant": True}
+    if stage != 3:  # a shard's size is not estimated, and sharded models know no meta device
+        needs = estimate(
+            model_config, config, dtype, base.quantization,
+            args.per_device_train_batch_size, data.max_length, args.packing,
+            args.gradient_checkpointing,
+        )  # fmt: skip
         check_device(name, needs, args.use_cpu)
-    say(args, f"{name}: {needs}")
+        say(args, f"{name}: {needs}")
     check_context(model_config, config.num_virtual_tokens, data.max_length)
     train_examples, validation_examples = read_data(data, args.seed)
     tokenizer = load_tokenizer(name, base.model_revision)
@@ -66,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
         say(args, f"validation: {report}")
         measure = LabelledSplit.of(encoder, validation, labels, args.per_device_eval_batch_size)
 
-    model = load_model(name, base.model_revision, base.dtype)
+    model = load_model(name, base.model_revision, base.dtype, base.quantization)
     model = inject_adapter(model, config, tokenizer)
     collator, reason = make_collator(model, args.packing, data.max_length)
     if reason:

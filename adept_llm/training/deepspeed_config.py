@@ -16,12 +16,14 @@ AUTO = (
 )
 
 
-def read_deepspeed(path: str) -> dict[str, Any]:
+def read_deepspeed(path: str | dict[str, Any]) -> dict[str, Any]:
     """The configuration in a file, or written out as JSON.
 
     Raises:
         InputError: if it is missing or no JSON object.
     """
+    if isinstance(path, dict):
+        return path
     try:
         text = path if path.lstrip().startswith("{") else Path(path).read_text()
         content = json.loads(text)
@@ -39,8 +41,12 @@ def zero_stage(config: dict[str, Any]) -> int:
     return int(config.get("zero_optimization", {}).get("stage", 0))
 
 
-def check_deepspeed(path: str, fp16: bool = False) -> dict[str, Any]:
+def check_deepspeed(path: str | dict[str, Any], mixed_precision: bool = False) -> dict[str, Any]:
     """The configuration, if adapters can be trained and resumed with it.
+
+    Args:
+        path: file, JSON or content.
+        mixed_precision: whether --bf16 or --fp16 was given.
 
     Raises:
         InputError: naming the entry and what to write there.
@@ -63,8 +69,10 @@ def check_deepspeed(path: str, fp16: bool = False) -> dict[str, Any]:
             f"deepspeed: {path} has offload_optimizer, but the adapter's optimizer is a few MB; "
             "leave it out"
         )
-    if fp16 or config.get("fp16", {}).get("enabled") is True:
+    enabled = [name for name in ("bf16", "fp16") if config.get(name, {}).get("enabled") is True]
+    if mixed_precision or enabled:
         raise InputError(
-            "fp16: DeepSpeed's loss scale would not survive a restart; use --bf16, or float32"
+            "bf16, fp16: DeepSpeed would cast the trained values too; leave them out, and give the "
+            "frozen weights' type by --dtype bfloat16"
         )
     return config
