@@ -3,6 +3,7 @@
 The public API; names are imported when they are first used, so that `import adept_llm` is quick.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
         save_adapter,
     )
     from adept_llm.errors import InputError
+
+# where bitsandbytes is installed, every import of Trainer would warn of a kernel that it misses on
+# CPUs and does well without
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 __all__ = [

@@ -5,7 +5,6 @@ adapters and merging see the same table as in an unquantised base.
 """
 
 import importlib.util
-import logging
 from typing import Any
 
 import torch
@@ -64,8 +63,6 @@ def loading_options(quantization: str, dtype: torch.dtype) -> dict[str, Any]:
         return {}
     from transformers import BitsAndBytesConfig
 
-    # on CPUs bitsandbytes asks for a kernel from the hub, which is not needed
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     if quantization == "int8":
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     return {
