@@ -96,7 +96,7 @@ def estimate(
         packing: shared_prefix or padded.
         gradient_checkpointing: keep the input of each layer only, and one layer's tensors.
     """
-    base = _meta_model(model_config, dtype, model_config.num_hidden_layers)
+    base = _meta_model(model_config, dtype)
     frozen = sum(p.numel() for p in base.parameters())
     linear = sum(
         module.weight.numel()
@@ -155,18 +155,25 @@ def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
         )
 
 
-def _meta_model(model_config: Any, dtype: torch.dtype, layers: int) -> Any:
-    """A model without storage, with so many layers."""
+def _meta_model(model_config: Any, dtype: torch.dtype, layers: int | None = None) -> Any:
+    """A model without storage, with all or so many layers."""
     from copy import deepcopy
 
     from transformers import AutoModelForCausalLM
 
     config = deepcopy(model_config)
-    config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+    if layers is not None:
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, dtype=dtype)
+    except ValueError as error:
+        raise InputError(
+            f"model_name_or_path: a {config.model_type} is no decoder of text with an embedding "
+            "layer over token ids; take one such as Llama"
+        ) from error
 
 
 def _trained_parameters(model: Any, config: AdeptConfig) -> int:

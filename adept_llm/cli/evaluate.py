@@ -7,9 +7,15 @@ from pathlib import Path
 
 from adept_llm.adapters import read_adapter
 from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import check_context, load_config
+from adept_llm.backbone import check_context
 from adept_llm.cli.parsing import parse
-from adept_llm.cli.tuned import TunedArguments, load_tuned, trained_with, tuned_tokenizer
+from adept_llm.cli.tuned import (
+    TunedArguments,
+    base_config,
+    load_tuned,
+    trained_with,
+    tuned_tokenizer,
+)
 from adept_llm.errors import InputError
 from adept_llm.tasks import Encoder, get_task, label_set, load_split, read_instructions
 from adept_llm.training.arguments import PACKINGS
@@ -52,8 +58,7 @@ def main(argv: Sequence[str]) -> None:
     """
     tuned, args = parse([TunedArguments, EvaluateArguments], argv)
     config, table, _ = read_adapter(tuned.adapter)
-    base_config = load_config(tuned.base(table), tuned.revision(table))
-    check_context(base_config, config.num_virtual_tokens, tuned.max_length)
+    check_context(base_config(tuned, table), config.num_virtual_tokens, tuned.max_length)
     if args.task:
         rows = load_split(get_task(args.task), args.split, args.data_dir, args.max_samples)
         labels = rows[0].labels

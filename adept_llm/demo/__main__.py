@@ -20,11 +20,11 @@ from adept_llm.tasks import Encoded, Encoder, read_instructions
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.run import LabelledSplit, Result, make_collator, run
 
-# (m, r) of 100 * d parameters, the rates and steps of each method, found on the validation split
+# (m, r) of at most 100 * d parameters; rates found by `python -m benchmarks.demo_rates`
 METHODS = {
-    "adept": (AdeptConfig("adept", 20, 39), 0.1, 0.01),
-    "prompt_tuning": (AdeptConfig("prompt_tuning", 100), 1.0, 0.0),
-    "dept": (AdeptConfig("dept", 60, 19, offset_positions=64), 1.0, 0.003),
+    "adept": (AdeptConfig("adept", 20, 39), 1.0, 0.03),
+    "prompt_tuning": (AdeptConfig("prompt_tuning", 100), 3.0, 0.0),
+    "dept": (AdeptConfig("dept", 60, 19, offset_positions=64), 3.0, 0.03),
 }
 STEPS = 200
 MAX_LENGTH = 64
