@@ -12,10 +12,11 @@ from adept_llm.adapters import AdeptConfig, inject_adapter, merge_adapter
 from adept_llm.backbone import load_model, load_tokenizer
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import LABELS, examples
+from adept_llm.evaluation.measure import Measure
 from adept_llm.table import print_table
 from adept_llm.tasks import Encoder, Example
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import LabelledSplit, Result, make_collator, run
+from adept_llm.training.run import Result, make_collator, run
 
 # (m, r) of 100 * d parameters, the rates and steps of each method, found on the validation split
 METHODS = {
@@ -34,11 +35,9 @@ def main() -> None:
     tokenizer = load_tokenizer(str(MODEL))
     encoder = Encoder(tokenizer, "plain", MAX_LENGTH)
     labels = tuple(f"\n{word}" for word in LABELS.values())
-    train, test = (
-        encoder.encode_all(rows_of(split, n, labels))[0]
-        for split, n in (("train", 2000), ("test", 400))
-    )
-    measure = LabelledSplit.of(encoder, test, labels, batch_size=100)
+    train, _ = encoder.encode_all(rows_of("train", 2000, labels))
+    measure = Measure.of(encoder, rows_of("test", 400, labels), batch_size=100)
+    test = [window for (window,) in measure.windows]
     results: dict[str, Result] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, (config, prompt_rate, offset_rate) in METHODS.items():
