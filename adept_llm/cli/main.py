@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from adept_llm.errors import InputError
 
-COMMANDS = ("train", "merge")
+COMMANDS = ("train", "merge", "tasks")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

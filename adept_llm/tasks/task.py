@@ -122,7 +122,9 @@ class Task:
                 have no form for this task.
         """
         if reference and not self.reference:
-            raise InputError(f"task {self.name} is in neither paper: use another --template")
+            raise InputError(
+                f"the papers' code has no form for task {self.name}: use another --template"
+            )
         self._check(row)
         try:
             values = dict(row.values) | dict(self.derive(row.values) if self.derive else {})

@@ -77,7 +77,7 @@ def test_context_focus_answers_and_group():
 def test_the_papers_form():
     """With digits in the order of the label words, or words and columns of its own."""
     values = {"text": "run", "parts": ["r"], "kind": 1}
-    with pytest.raises(InputError, match="words is in neither paper"):
+    with pytest.raises(InputError, match="no form for task words"):
         WORDS.example(row(**values), reference=True)
     task = dataclasses.replace(WORDS, reference=Reference("words text: {text}"))
     example = task.example(row(**values), reference=True)
