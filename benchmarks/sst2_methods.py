@@ -27,10 +27,11 @@ import transformers
 from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.adapters.storage import write_whole
 from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.evaluation.measure import Measure
 from adept_llm.table import print_table
-from adept_llm.tasks import Encoded, Encoder, Example, get_task, load_split
+from adept_llm.tasks import Encoded, Encoder, Example, get_task, load_hub_split
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import LabelledSplit, make_collator, run
+from adept_llm.training.run import make_collator, run
 
 STEPS = 400
 MAX_LENGTH = 96
@@ -54,19 +55,18 @@ def rows(data_dir: str, split: str) -> list[Example]:
     """SST-2 as a text that a language model would go on with: '.. It was very good'."""
     return [
         Example("", f"{e.input.strip()}. It was very", WORDS[e.target], e.id, tuple(WORDS.values()))
-        for e in load_split(get_task("sst2"), split, data_dir)
+        for e in load_hub_split(get_task("sst2"), split, data_dir)
     ]
 
 
-def encoded(model: str, data_dir: str, final: bool) -> tuple[list[Encoded], LabelledSplit]:
+def encoded(model: str, data_dir: str, final: bool) -> tuple[list[Encoded], Measure]:
     """Training rows, and the split to measure on: validation at last, rows of train before."""
     encoder = Encoder(load_tokenizer(model), "plain", MAX_LENGTH)
     train = rows(data_dir, "train")
     random.Random(0).shuffle(train)
     measured = rows(data_dir, "validation") if final else train[:HELD_OUT]
     kept = train if final else train[HELD_OUT:]
-    split = LabelledSplit.of(encoder, encoder.encode_all(measured)[0], measured[0].labels, 100)
-    return encoder.encode_all(kept)[0], split
+    return encoder.encode_all(kept)[0], Measure.of(encoder, measured, batch_size=100)
 
 
 def train(

@@ -26,10 +26,11 @@ NAME = "adept (20, 39)"
 def probes(model_dir: str, data_dir: str) -> dict[str, float]:
     """Accuracy on validation of logistic regressions, the best of three strengths."""
     data, split = encoded(model_dir, data_dir, final=True)
+    test = [window for (window,) in split.windows]
     model = load_model(model_dir)
     table = model.get_input_embeddings().weight.detach().float()
     features: dict[str, list[np.ndarray]] = {"counts": [], "mean embedding": [], "last state": []}
-    for rows in (data, list(split.examples)):
+    for rows in (data, test):
         counts = torch.zeros(len(rows), table.shape[0])
         states = []
         for i, e in enumerate(rows):
@@ -41,7 +42,7 @@ def probes(model_dir: str, data_dir: str) -> dict[str, float]:
         features["counts"].append(counts.numpy())
         features["mean embedding"].append((counts @ table / counts.sum(1, keepdim=True)).numpy())
         features["last state"].append(torch.stack(states).float().numpy())
-    targets = [[e.label for e in rows] for rows in (data, split.examples)]
+    targets = [[e.label for e in rows] for rows in (data, test)]
     found = {}
     for name, (x, x_test) in features.items():
         scale = x.std() or 1.0

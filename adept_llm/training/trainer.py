@@ -15,7 +15,7 @@ from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.progress import Speed
 
 
-class Measure(Protocol):
+class Evaluate(Protocol):
     """Measures a model on a split."""
 
     @property
@@ -46,7 +46,7 @@ class AdeptTrainer(Trainer):
         args: AdeptTrainingArguments,
         train_dataset: Any,
         data_collator: Any,
-        measure: Measure | None = None,
+        measure: Evaluate | None = None,
         **kwargs: Any,
     ) -> None:
         # Trainer's own default is the loss on the evaluation set, which is not computed here

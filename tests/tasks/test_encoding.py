@@ -55,7 +55,7 @@ def test_only_the_end_of_the_context_ever_goes(
 
 def _context_tokens(tokenizer, template, example, length):
     """Which of the whole prompt's ids lie in the context, as a range."""
-    text, (start, end) = render(template, example, tokenizer)
+    text, (start, end), _ = render(template, example, tokenizer)
     spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
     bos = length - len(spans)
     inside = [bos + n for n, (a, b) in enumerate(spans) if start <= a < b <= end] or [0, -1]
