@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from adept_llm.adapters import AdeptConfig, BaseTable, check_model
 from adept_llm.adapters.embedding import EMBEDDINGS
@@ -176,6 +177,27 @@ def _meta_model(model_config: Any, dtype: torch.dtype, layers: int | None = None
         ) from error
 
 
+class _Fused(torch.autograd.Function):
+    """Attention that keeps what every fused kernel keeps: queries, keys, values, output."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = torch.empty_like(query)
+        ctx.save_for_backward(query, key, value, out)
+        return out
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Puts `_Fused` in the place of SDPA, which on the meta device would keep all weights."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is torch.nn.functional.scaled_dot_product_attention:
+            return _Fused.apply(*args[:3])
+        return function(*args, **(kwargs or {}))
+
+
 def _trained_parameters(model: Any, config: AdeptConfig) -> int:
     base = check_model(model)
     table = BaseTable(base.num_embeddings, base.embedding_dim, rms=1.0)
@@ -199,11 +221,17 @@ def _saved_bytes(model: Any, batch: dict[str, Any]) -> int:
 
     inputs = {n: v.to("meta") if isinstance(v, Tensor) else v for n, v in batch.items()}
     labels, input_ids = inputs.pop("labels"), inputs.pop("input_ids")
+    if inputs["attention_mask"].ndim == 2:
+        # as prepared: models look into a 2-dimensional mask, and here is nothing to see
+        rows, length = input_ids.shape
+        mask = torch.empty(rows, 1, length, length, dtype=torch.bool, device="meta")
+        inputs["attention_mask"] = mask
     for name in ("example_ids", "num_text_tokens"):
         inputs.pop(name)
     width, dtype = model.config.hidden_size, model.dtype
     embeddings = torch.empty(*input_ids.shape, width, dtype=dtype, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, _FusedAttention():
         output = model(inputs_embeds=embeddings.requires_grad_(), use_cache=False, **inputs)
         logits = output.logits.flatten(0, -2).float()
         torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum")
