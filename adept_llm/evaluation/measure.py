@@ -84,7 +84,7 @@ class Measure:
             encoder: With the template and the length to read.
             examples: All labelled, with whatever words, or all free text.
             metrics: Names from `adept_llm.evaluation.metrics`.
-            max_new_tokens: Most tokens of a generated answer.
+            max_new_tokens: Most tokens of a generated answer; at most half of the encoder's length.
             batch_size: Sequences in a batch.
             allow_code_execution: Whether metrics may run generated programs.
 
@@ -100,6 +100,7 @@ class Measure:
                     f"metric {name} runs programs that the model wrote; allow that by "
                     "--allow_code_execution, best in a container"
                 )
+        max_new_tokens = min(max_new_tokens, encoder.max_length // 2)
         windows, report = encoder.encode_windows(examples, max_new_tokens)
         kept = [(one, each) for one, each in zip(examples, windows, strict=True) if each]
         return cls(

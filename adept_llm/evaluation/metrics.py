@@ -31,7 +31,10 @@ def matthews(examples: Sequence[Example], predictions: Sequence[str]) -> float:
     """Matthews' correlation of the labels (CoLA); 0 for a constant prediction."""
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(*_label_indices(examples, predictions)))
+    gold, predicted = _label_indices(examples, predictions)
+    if len(set(gold)) < 2 or len(set(predicted)) < 2:
+        return 0.0
+    return float(matthews_corrcoef(gold, predicted))
 
 
 def f1(examples: Sequence[Example], predictions: Sequence[str]) -> float:
@@ -92,9 +95,8 @@ def final_number(examples: Sequence[Example], predictions: Sequence[str]) -> flo
 
 def pass_at_1(examples: Sequence[Example], predictions: Sequence[str]) -> float:
     """Share of programs that pass all their tests (MBPP). Runs the programs."""
-    return sum(passes([(p, e.answers) for e, p in zip(examples, predictions, strict=True)])) / len(
-        examples
-    )
+    programs = [(p, e.answers) for e, p in zip(examples, predictions, strict=True)]
+    return sum(passes(programs)) / len(examples)
 
 
 METRICS: dict[str, Metric] = {
