@@ -45,6 +45,7 @@ SST2 = Task(
     target="label",
     metrics=("accuracy",),
     labels={0: "negative", 1: "positive"},
+    context="sentence",
     reference=Reference("sst2 sentence: {sentence}"),
     max_length=96,
 )
@@ -62,7 +63,6 @@ MRPC = Task(
     target="label",
     metrics=("f1", "accuracy"),
     labels={0: "different", 1: "equivalent"},
-    context="sentence1",
     reference=Reference("mrpc sentence1: {sentence1} sentence2: {sentence2}"),
 )
 """{"sentence1": "Amrozi accused his brother , whom he called \" the witness \" , of ..",
@@ -82,7 +82,6 @@ STSB = Task(
     target="score",
     metrics=("pearson", "spearman"),
     labels={score: score for score in SCORES},
-    context="sentence1",
     answers="label",
     derive=_nearest_score,
     reference=Reference("stsb sentence1: {sentence1} sentence2: {sentence2}", labels=SCORES),
@@ -103,7 +102,6 @@ QQP = Task(
     target="label",
     metrics=("f1", "accuracy"),
     labels={0: "different", 1: "duplicate"},
-    context="question1",
     reference=Reference("qqp question1: {question1} question2: {question2}"),
 )
 """{"question1": "How is the life of a math student? Could you describe your own experiences?",

@@ -120,7 +120,6 @@ WIC = Task(
     target="label",
     metrics=("accuracy",),
     labels={0: "no", 1: "yes"},
-    context="sentence1",
     reference=Reference("superglue-wic sentence1: {sentence1} sentence2: {sentence2} word: {word}"),
     max_length=128,
 )

@@ -60,7 +60,8 @@ class Task:
         metrics: Names of the metrics (see `adept_llm.evaluation.metrics`), the main one first.
         labels: For classification: the label word for each value of the target column. A word such
             as '{option1}' is the text of that column.
-        context: The column of the layout that may be shortened; by default the whole input may.
+        context: The column of the layout that may be shortened; by default none: an example that is
+            too long is dropped.
         answers: The column with what a prediction is compared with, if it is not the target: a list
             or one value.
         group: Examples with the same text here count as one for metrics of groups.
@@ -142,7 +143,7 @@ class Task:
                 answer,
                 id=row.id,
                 labels=tuple(labels.values()),
-                context=filled.spans.get(context),
+                context=filled.spans.get(context, (0, 0)),
                 focus=None if labels else filled.find(answer, context),
                 answers=_texts(values[answers]) if answers else (),
                 group=self.group.format(**values),
