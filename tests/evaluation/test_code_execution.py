@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from adept_llm.errors import InputError
 from adept_llm.evaluation import code_execution
 from adept_llm.evaluation.code_execution import passes
 from adept_llm.evaluation.metrics import compute
@@ -104,9 +105,20 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_pass_at_1():
-    """The share of programs that pass, set-up code first."""
+def test_pass_at_k():
+    """Set-up code first; the share of programs, or the chance that one of ten of them passes."""
     setup = "class Node:\n    value = 3"
-    example = Example("?", "x", "code", id="1", answers=(setup, "assert root(Node()) == 3"))
-    programs = ["def root(n):\n    return n.value", "def root(n):\n    return n"]
-    assert compute(["pass@1"], [example] * 2, programs) == {"pass@1": 0.5}
+    one, two = (
+        Example("?", "x", "code", id=id_, answers=(setup, "assert root(Node()) == 3"))
+        for id_ in "ab"
+    )
+    right, wrong = "def root(n):\n    return n.value", "def root(n):\n    return n"
+    assert compute(["pass@1"], [one, two], [right, wrong]) == {"pass@1": 0.5}
+    examples = [one] * 10 + [two] * 10
+    said = [right, *[wrong] * 9, *[wrong] * 10]
+    assert compute(["pass@1", "pass@10"], examples, said) == {
+        "pass@1": pytest.approx(0.05),
+        "pass@10": pytest.approx(0.5),
+    }
+    with pytest.raises(InputError, match="pass@10 needs 10 samples of each program, not 1"):
+        compute(["pass@10"], [one, two], [right, wrong])

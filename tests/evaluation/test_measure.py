@@ -157,6 +157,18 @@ def test_what_cannot_be_measured_is_refused(tokenizer):
         Measure.of(Encoder(tokenizer, "plain", 5), [labelled(1)])
 
 
+def test_several_samples_are_predictions_of_one_example(tokenizer):
+    """As pass@k needs them."""
+    example = Example("Say.", "a", "b", id="1")
+    encoder = Encoder(tokenizer, "plain", 60)
+    measure = Measure.of(encoder, [example], ["exact_match"], samples=3, temperature=1.0)
+    predictions = measure.predict(demo())
+    assert [one.example for one in predictions] == [example] * 3
+    for samples, temperature in ((3, 0.0), (1, 0.5), (0, 0.0)):
+        with pytest.raises(InputError, match=f"{samples} samples at temperature"):
+            Measure.of(encoder, [example], samples=samples, temperature=temperature)
+
+
 def test_dropped_examples_are_counted_and_left_out(tokenizer):
     """A metric must say over how many rows it is."""
     long = Example("Why? " * 90, "a", "no", id="long", labels=("no", "yes"))
