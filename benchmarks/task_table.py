@@ -58,10 +58,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--predictions", type=Path, help="folder for each task's predictions")
     parser.add_argument("--template", default="plain")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--train", type=int, default=1000, help="training rows at most")
-    parser.add_argument("--test", type=int, default=200, help="test rows at most")
-    parser.add_argument("--max_length", type=int, default=200)
+    parser.add_argument("--test", type=int, default=150, help="test rows at most")
+    parser.add_argument("--max_length", type=int, default=320, help="the task's own if less")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="of a generated answer")
     return parser.parse_args()
 
@@ -71,7 +71,8 @@ def measured(name: str, args: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     task = get_task(name)
     task = replace(task, max_new_tokens=min(task.max_new_tokens, args.max_new_tokens))
-    encoder = Encoder(load_tokenizer(args.model), args.template, args.max_length)
+    max_length = min(task.max_length, args.max_length)
+    encoder = Encoder(load_tokenizer(args.model), args.template, max_length)
     train, test = (
         load_split(task, split, args.data_dir / name, limit, reference=args.template == "reference")
         for split, limit in (("train", args.train), ("test", args.test))
@@ -80,7 +81,7 @@ def measured(name: str, args: argparse.Namespace) -> dict[str, Any]:
     # the programs of MBPP run in limited processes; see adept_llm.evaluation.code_execution
     measure = Measure.of_task(encoder, task, test, allow_code_execution=True)
     model = inject_adapter(load_model(args.model), AdeptConfig("adept", 20, 39))
-    collator, _ = make_collator(model, "shared_prefix", args.max_length)
+    collator, _ = make_collator(model, "shared_prefix", max_length)
     with tempfile.TemporaryDirectory() as folder:
         training = AdeptTrainingArguments(
             output_dir=folder, max_steps=args.steps, per_device_train_batch_size=16,

@@ -13,7 +13,10 @@ def _nearest_score(row: Columns) -> Columns:
 
     The papers' code rounds to one decimal only, so that a third of its targets are no label.
     """
-    return {"score": SCORES[round(float(row["label"]) * 5)]}
+    label = float(row["label"])
+    if not 0 <= label <= 5:
+        raise ValueError(f"label {label:g} is not within 0 to 5")
+    return {"score": SCORES[round(label * 5)]}
 
 
 COLA = Task(

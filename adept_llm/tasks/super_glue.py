@@ -31,6 +31,8 @@ def _with_marks(row: Columns) -> Columns:
     for index, span, mark in sorted(spans, reverse=True):
         end = index + len(span.split(" "))
         found = " ".join(words[index:end])
+        if not found:
+            raise ValueError(f"there is no word {index} for {span!r}")
         size = len(span) if found.lower().startswith(span.lower()) else len(found)
         words[index:end] = [f"{mark} {found[:size]} {mark}{found[size:]}"]
     return {"marked": " ".join(words)}
