@@ -1,4 +1,4 @@
-"""Greedy answers: the prompt P is computed once, and all texts of a batch read its cache.
+"""Generated answers: the prompt P is computed once, and all texts of a batch read its cache.
 
 Stock `generate` does the rest. Texts are padded between P and themselves, [P][PAD..][text], which a
 mask hides; positions count what the mask shows, so that a text has the same positions as alone.
@@ -17,13 +17,13 @@ from adept_llm.packing.collator import left_pad
 
 
 class Certainty(LogitsProcessor):
-    """Listens to greedy decoding: the log-probability of each chosen token."""
+    """Listens to decoding: the log-probability of the most probable token of each step."""
 
     def __init__(self) -> None:
         self.steps: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Note the largest log-probability of each row, change nothing. [B, V] -> [B, V]."""
+        """Note it for each row, change nothing. [B, V] -> [B, V]."""
         logits = scores.float()
         self.steps.append(logits.amax(-1) - logits.logsumexp(-1))
         return scores
@@ -35,8 +35,9 @@ def generate(
     max_new_tokens: int,
     eos_token_id: int,
     batch_size: int = 32,
+    temperature: float = 0.0,
 ) -> Iterator[tuple[int, list[int], float]]:
-    """Continue prompts greedily until EOS.
+    """Continue prompts until EOS.
 
     Args:
         model: an injected model.
@@ -44,10 +45,13 @@ def generate(
         max_new_tokens: most tokens of an answer.
         eos_token_id: what ends an answer.
         batch_size: prompts in a batch.
+        temperature: 0 takes the most probable token; above it tokens are drawn, by torch's
+            generator.
 
     Yields:
-        Index of the prompt, the ids of its answer without EOS, and their mean log-probability
-        (EOS's included); in order of length, batch by batch.
+        Index of the prompt, the ids of its answer without EOS, and the mean log-probability of the
+        most probable tokens (at temperature 0 the answer's own, EOS included); in order of length,
+        batch by batch.
     """
     model.eval()
     prefix = _prefix_cache(model)
@@ -55,7 +59,9 @@ def generate(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         texts = [prompts[i] for i in batch]
-        answers, certainties = _continue(model, prefix, texts, max_new_tokens, eos_token_id)
+        answers, certainties = _continue(
+            model, prefix, texts, max_new_tokens, eos_token_id, temperature
+        )
         yield from zip(batch, answers, certainties, strict=True)
 
 
@@ -70,7 +76,12 @@ def _prefix_cache(model: Any) -> Any:
 
 
 def _continue(
-    model: Any, prefix: Any, texts: Sequence[list[int]], max_new_tokens: int, eos: int
+    model: Any,
+    prefix: Any,
+    texts: Sequence[list[int]],
+    max_new_tokens: int,
+    eos: int,
+    temperature: float,
 ) -> tuple[list[list[int]], list[float]]:
     adapter = get_adapter(model)
     device, virtual = adapter.weight.device, adapter.virtual_token_ids
@@ -84,8 +95,8 @@ def _continue(
     # stated in full, so that nothing of the model's own generation_config (penalties, sampling,
     # another EOS) has a say
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, repetition_penalty=1.0,
-        eos_token_id=eos, pad_token_id=eos, temperature=1.0, top_p=1.0, top_k=50,
+        max_new_tokens=max_new_tokens, do_sample=temperature > 0, temperature=temperature or 1.0,
+        top_p=1.0, top_k=0, num_beams=1, repetition_penalty=1.0, eos_token_id=eos, pad_token_id=eos,
     )  # fmt: skip
     with torch.no_grad():
         out = model.generate(

@@ -1,4 +1,4 @@
-"""Measure a model on the examples of a task: labels by likelihood, free text by greedy answers."""
+"""Measure a model on the examples of a task: labels by likelihood, free text by generation."""
 
 import json
 from collections.abc import Sequence
@@ -57,6 +57,7 @@ class Measure:
         report: What became of the examples.
         max_new_tokens: Most tokens of a generated answer.
         batch_size: Sequences in a batch.
+        temperature: Of generation; 0 is greedy.
     """
 
     encoder: Encoder
@@ -66,6 +67,7 @@ class Measure:
     report: Report
     max_new_tokens: int = 32
     batch_size: int = 32
+    temperature: float = 0.0
 
     @classmethod
     def of(
@@ -77,6 +79,8 @@ class Measure:
         max_new_tokens: int = 32,
         batch_size: int = 32,
         allow_code_execution: bool = False,
+        samples: int = 1,
+        temperature: float = 0.0,
     ) -> "Measure":
         """Check and encode.
 
@@ -84,14 +88,21 @@ class Measure:
             encoder: With the template and the length to read.
             examples: All labelled, with whatever words, or all free text.
             metrics: Names from `adept_llm.evaluation.metrics`.
-            max_new_tokens: Most tokens of a generated answer.
+            max_new_tokens: Most tokens of a generated answer; at most half of the encoder's length.
             batch_size: Sequences in a batch.
             allow_code_execution: Whether metrics may run generated programs.
+            samples: Answers to each example, for pass@k; each is a prediction of its own.
+            temperature: At which they are drawn; 0 is greedy.
 
         Raises:
-            InputError: No example fits, a metric is unknown, or one would run generated code
-                without leave.
+            InputError: No example fits, a metric is unknown, one would run generated code without
+                leave, or several samples would all be the same.
         """
+        if samples < 1 or (samples > 1) != (temperature > 0):
+            raise InputError(
+                f"{samples} samples at temperature {temperature:g}: give several samples and a "
+                "temperature above 0, or one and 0"
+            )
         for name in metrics:
             if name not in METRICS:
                 raise InputError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
@@ -100,8 +111,10 @@ class Measure:
                     f"metric {name} runs programs that the model wrote; allow that by "
                     "--allow_code_execution, best in a container"
                 )
+        max_new_tokens = min(max_new_tokens, encoder.max_length // 2)
         windows, report = encoder.encode_windows(examples, max_new_tokens)
-        kept = [(one, each) for one, each in zip(examples, windows, strict=True) if each]
+        pairs = [(one, each) for one, each in zip(examples, windows, strict=True) if each]
+        kept = [pair for pair in pairs for _ in range(samples)]
         return cls(
             encoder,
             tuple(one for one, _ in kept),
@@ -110,6 +123,7 @@ class Measure:
             report,
             max_new_tokens,
             batch_size,
+            temperature,
         )
 
     @classmethod
@@ -178,8 +192,9 @@ class Measure:
         owners = [i for i, each in enumerate(self.windows) for _ in each]
         prompts = [window.prompt_ids for each in self.windows for window in each]
         best: dict[int, tuple[float, list[int]]] = {}
+        eos = tokenizer.eos_token_id
         answers = generate(
-            model, prompts, self.max_new_tokens, tokenizer.eos_token_id, self.batch_size
+            model, prompts, self.max_new_tokens, eos, self.batch_size, self.temperature
         )
         for index, ids, certainty in answers:
             owner = owners[index]

@@ -31,7 +31,10 @@ def matthews(examples: Sequence[Example], predictions: Sequence[str]) -> float:
     """Matthews' correlation of the labels (CoLA); 0 for a constant prediction."""
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(*_label_indices(examples, predictions)))
+    gold, predicted = _label_indices(examples, predictions)
+    if len(set(gold)) < 2 or len(set(predicted)) < 2:
+        return 0.0
+    return float(matthews_corrcoef(gold, predicted))
 
 
 def f1(examples: Sequence[Example], predictions: Sequence[str]) -> float:
@@ -90,11 +93,27 @@ def final_number(examples: Sequence[Example], predictions: Sequence[str]) -> flo
     return sum(hits) / len(hits)
 
 
-def pass_at_1(examples: Sequence[Example], predictions: Sequence[str]) -> float:
-    """Share of programs that pass all their tests (MBPP). Runs the programs."""
-    return sum(passes([(p, e.answers) for e, p in zip(examples, predictions, strict=True)])) / len(
-        examples
-    )
+def pass_at(k: int) -> Metric:
+    """The metric pass@k: chance that one of k programs passes all tests (MBPP). Runs programs.
+
+    Several predictions for one example, told by its id, are its samples.
+
+    Raises:
+        InputError: An example has fewer than k.
+    """
+
+    def metric(examples: Sequence[Example], predictions: Sequence[str]) -> float:
+        programs = [(p, e.answers) for e, p in zip(examples, predictions, strict=True)]
+        passed: dict[str, list[bool]] = defaultdict(list)
+        for example, right in zip(examples, passes(programs), strict=True):
+            passed[example.id].append(right)
+        fewest = min(map(len, passed.values()))
+        if fewest < k:
+            raise InputError(f"pass@{k} needs {k} samples of each program, not {fewest}")
+        chances = [pass_at_k(len(one), sum(one), k) for one in passed.values()]
+        return sum(chances) / len(chances)
+
+    return metric
 
 
 METRICS: dict[str, Metric] = {
@@ -109,9 +128,10 @@ METRICS: dict[str, Metric] = {
     "exact_match": exact_match,
     "token_f1": token_f1,
     "final_number": final_number,
-    "pass@1": pass_at_1,
+    "pass@1": pass_at(1),
+    "pass@10": pass_at(10),
 }
-RUNS_CODE = frozenset({"pass@1"})
+RUNS_CODE = frozenset({"pass@1", "pass@10"})
 
 
 def compute(

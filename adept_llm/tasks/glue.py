@@ -13,7 +13,10 @@ def _nearest_score(row: Columns) -> Columns:
 
     The papers' code rounds to one decimal only, so that a third of its targets are no label.
     """
-    return {"score": SCORES[round(float(row["label"]) * 5)]}
+    label = float(row["label"])
+    if not 0 <= label <= 5:
+        raise ValueError(f"label {label:g} is not within 0 to 5")
+    return {"score": SCORES[round(label * 5)]}
 
 
 COLA = Task(
@@ -45,6 +48,7 @@ SST2 = Task(
     target="label",
     metrics=("accuracy",),
     labels={0: "negative", 1: "positive"},
+    context="sentence",
     reference=Reference("sst2 sentence: {sentence}"),
     max_length=96,
 )
@@ -62,7 +66,6 @@ MRPC = Task(
     target="label",
     metrics=("f1", "accuracy"),
     labels={0: "different", 1: "equivalent"},
-    context="sentence1",
     reference=Reference("mrpc sentence1: {sentence1} sentence2: {sentence2}"),
 )
 """{"sentence1": "Amrozi accused his brother , whom he called \" the witness \" , of ..",
@@ -82,7 +85,6 @@ STSB = Task(
     target="score",
     metrics=("pearson", "spearman"),
     labels={score: score for score in SCORES},
-    context="sentence1",
     answers="label",
     derive=_nearest_score,
     reference=Reference("stsb sentence1: {sentence1} sentence2: {sentence2}", labels=SCORES),
@@ -103,7 +105,6 @@ QQP = Task(
     target="label",
     metrics=("f1", "accuracy"),
     labels={0: "different", 1: "duplicate"},
-    context="question1",
     reference=Reference("qqp question1: {question1} question2: {question2}"),
 )
 """{"question1": "How is the life of a math student? Could you describe your own experiences?",

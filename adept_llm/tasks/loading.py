@@ -96,9 +96,9 @@ def fingerprint(examples: Iterable[Example]) -> str:
 
 
 def _kept(task: Task, row: Row) -> bool:
-    # A missing column is told by task.example, with the columns that are there.
-    usable = not task.keep or not set(task.columns) <= row.values.keys()
-    return usable or bool(task.keep and task.keep(row.values))
+    # a missing column is told by task.example, with the columns that are there
+    complete = row.values.keys() >= set(task.columns)
+    return not (task.keep and complete) or task.keep(row.values)
 
 
 class _Rows(NamedTuple):

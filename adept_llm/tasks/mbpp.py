@@ -21,7 +21,6 @@ MBPP = Task(
     layout="{text}\n{test_list[0]}",
     target="program",
     metrics=("pass@1",),
-    context="text",
     answers="tests",
     derive=_program_and_tests,
     max_length=512,

@@ -15,7 +15,6 @@ PAWS = Task(
     target="label",
     metrics=("accuracy",),
     labels={0: "different", 1: "equivalent"},
-    context="sentence1",
     reference=Reference("paws sentence1: {sentence1} sentence2: {sentence2}"),
 )
 """{"id": 1, "sentence1": "In Paris , in October 1560 , he secretly met the English ambassador ,

@@ -31,6 +31,8 @@ def _with_marks(row: Columns) -> Columns:
     for index, span, mark in sorted(spans, reverse=True):
         end = index + len(span.split(" "))
         found = " ".join(words[index:end])
+        if not found:
+            raise ValueError(f"there is no word {index} for {span!r}")
         size = len(span) if found.lower().startswith(span.lower()) else len(found)
         words[index:end] = [f"{mark} {found[:size]} {mark}{found[size:]}"]
     return {"marked": " ".join(words)}
@@ -120,7 +122,6 @@ WIC = Task(
     target="label",
     metrics=("accuracy",),
     labels={0: "no", 1: "yes"},
-    context="sentence1",
     reference=Reference("superglue-wic sentence1: {sentence1} sentence2: {sentence2} word: {word}"),
     max_length=128,
 )

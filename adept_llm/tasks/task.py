@@ -22,11 +22,13 @@ class Reference:
         layout: Format string over the columns, the task's name included.
         labels: The label words in the order of the task's; by default '0', '1', ..
         instead: Columns that take the place of the task's context, target and answers.
+        derive: Computes more columns for this form alone.
     """
 
     layout: str
     labels: tuple[str, ...] = ()
     instead: Mapping[str, str] = field(default_factory=dict)
+    derive: Callable[[Columns], Columns] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Task:
         metrics: Names of the metrics (see `adept_llm.evaluation.metrics`), the main one first.
         labels: For classification: the label word for each value of the target column. A word such
             as '{option1}' is the text of that column.
-        context: The column of the layout that may be shortened; by default the whole input may.
+        context: The column of the layout that may be shortened; by default none: an example that is
+            too long is dropped.
         answers: The column with what a prediction is compared with, if it is not the target: a list
             or one value.
         group: Examples with the same text here count as one for metrics of groups.
@@ -127,13 +130,14 @@ class Task:
             )
         self._check(row)
         try:
-            values = dict(row.values) | dict(self.derive(row.values) if self.derive else {})
-            instead = self.reference.instead if reference and self.reference else {}
+            form = (reference and self.reference) or Reference(self.layout)
+            values = dict(row.values)
+            for derive in filter(None, (self.derive, form.derive)):
+                values |= derive(values)
             context, target, answers = (
-                instead.get(name, name) for name in (self.context, self.target, self.answers)
+                form.instead.get(name, name) for name in (self.context, self.target, self.answers)
             )
-            layout = self.reference.layout if reference and self.reference else self.layout
-            filled = _fill(layout, values)
+            filled = _fill(form.layout, values)
             labels = self._labels(values, reference)
             answer = _label(row, target, values[target], labels) if labels else str(values[target])
             return Example(
@@ -142,7 +146,7 @@ class Task:
                 answer,
                 id=row.id,
                 labels=tuple(labels.values()),
-                context=filled.spans.get(context),
+                context=filled.spans.get(context, (0, 0)),
                 focus=None if labels else filled.find(answer, context),
                 answers=_texts(values[answers]) if answers else (),
                 group=self.group.format(**values),

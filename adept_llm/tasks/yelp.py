@@ -15,6 +15,7 @@ YELP_POLARITY = Task(
     target="label",
     metrics=("accuracy",),
     labels={0: "negative", 1: "positive"},
+    context="text",
     reference=Reference("yelp_polarity sentence: {text}"),
     max_length=512,
 )

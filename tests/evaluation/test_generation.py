@@ -89,3 +89,26 @@ def test_the_models_own_generation_config_has_no_say():
     model.generation_config.do_sample = True
     model.generation_config.eos_token_id = before[0][1][0]
     assert sorted(generate(model, prompts(), NEW, VOCAB - 1)) == before
+
+
+def test_the_prompt_is_computed_once():
+    """Not once per text or batch: that is the point."""
+    model = adapted("llama-grouped", "adept")
+    first = get_adapter(model).virtual_token_ids[0]
+    seen = []
+    get_adapter(model).register_forward_hook(lambda *call: seen.append(call[1][0] == first))
+    list(generate(model, prompts(), NEW, VOCAB - 1, batch_size=2))
+    assert sum(int(one.sum()) for one in seen) == 1
+
+
+def test_samples_are_drawn_by_torchs_seed():
+    """Different ones from one seed to the next, the same for the same."""
+    model = adapted("llama-grouped", "adept")
+
+    def draw(seed):
+        torch.manual_seed(seed)
+        found = generate(model, prompts()[:1] * 4, NEW, VOCAB - 1, temperature=1.0)
+        return [ids for _, ids, _ in found]
+
+    assert draw(0) == draw(0) != draw(1)
+    assert len({tuple(ids) for ids in draw(0)}) > 1

@@ -107,7 +107,7 @@ def test_sts_b_snaps(value, word):
 
 def test_sts_b_refuses_a_score_that_is_none():
     """Out of range or no number."""
-    for value in (5.3, "high"):
+    for value in (5.3, -1.0, "high"):
         with pytest.raises(InputError, match="f:1: does not fit task stsb"):
             row = {"sentence1": "a", "sentence2": "b", "label": value}
             get_task("stsb").example(Row("f:1", "f:1", row))
@@ -146,6 +146,25 @@ def test_wsc_marks(text, one, other, marked):
         "span2_index": other[0], "span2_text": other[1], "label": 1,
     }  # fmt: skip
     assert get_task("wsc.fixed").example(Row("f:1", "f:1", row)).input == marked
+
+
+def test_wsc_refuses_a_place_that_is_none():
+    """Marks around nothing would be a riddle."""
+    row = {
+        "text": "Ann met Eve.", "span1_index": 0, "span1_text": "Ann",
+        "span2_index": 3, "span2_text": "she", "label": 1,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="f:1: .*there is no word 3 for 'she'"):
+        get_task("wsc.fixed").example(Row("f:1", "f:1", row))
+
+
+def test_t5_pads_punctuation_but_no_accents():
+    """As its regular expression says: letters, marks, numbers and '_' stay together."""
+    row = {"context": "a_b (c-d)  e\u0301, 3½!", "question": "who's?", "answers": ["c-d", "3½"]}
+    example = get_task("nq").example(Row("f:1", "f:1", row), reference=True)
+    assert example.input == "nq question: who ' s ? context: a_b ( c - d ) e\u0301 , 3½ !"
+    assert (example.target, example.answers) == ("c - d", ("c - d", "3½"))
+    assert example.input[slice(*example.focus)] == "c - d"
 
 
 @pytest.mark.parametrize("name", task_names())
