@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from adept_llm.adapters import AdeptConfig, BaseTable, check_model
 from adept_llm.adapters.embedding import EMBEDDINGS
@@ -96,7 +97,7 @@ def estimate(
         packing: shared_prefix or padded.
         gradient_checkpointing: keep the input of each layer only, and one layer's tensors.
     """
-    base = _meta_model(model_config, dtype, model_config.num_hidden_layers)
+    base = _meta_model(model_config, dtype)
     frozen = sum(p.numel() for p in base.parameters())
     linear = sum(
         module.weight.numel()
@@ -155,18 +156,46 @@ def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
         )
 
 
-def _meta_model(model_config: Any, dtype: torch.dtype, layers: int) -> Any:
-    """A model without storage, with so many layers."""
+def _meta_model(model_config: Any, dtype: torch.dtype, layers: int | None = None) -> Any:
+    """A model without storage, with all or so many layers."""
     from copy import deepcopy
 
     from transformers import AutoModelForCausalLM
 
     config = deepcopy(model_config)
-    config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+    if layers is not None:
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, dtype=dtype)
+    except ValueError as error:
+        raise InputError(
+            f"model_name_or_path: a {config.model_type} is no decoder of text with an embedding "
+            "layer over token ids; take one such as Llama"
+        ) from error
+
+
+class _Fused(torch.autograd.Function):
+    """Attention that keeps what every fused kernel keeps: queries, keys, values, output."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = torch.empty_like(query)
+        ctx.save_for_backward(query, key, value, out)
+        return out
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Puts `_Fused` in the place of SDPA, which on the meta device would keep all weights."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is torch.nn.functional.scaled_dot_product_attention:
+            return _Fused.apply(*args[:3])
+        return function(*args, **(kwargs or {}))
 
 
 def _trained_parameters(model: Any, config: AdeptConfig) -> int:
@@ -192,11 +221,17 @@ def _saved_bytes(model: Any, batch: dict[str, Any]) -> int:
 
     inputs = {n: v.to("meta") if isinstance(v, Tensor) else v for n, v in batch.items()}
     labels, input_ids = inputs.pop("labels"), inputs.pop("input_ids")
+    if inputs["attention_mask"].ndim == 2:
+        # as prepared: models look into a 2-dimensional mask, and here is nothing to see
+        rows, length = input_ids.shape
+        mask = torch.empty(rows, 1, length, length, dtype=torch.bool, device="meta")
+        inputs["attention_mask"] = mask
     for name in ("example_ids", "num_text_tokens"):
         inputs.pop(name)
     width, dtype = model.config.hidden_size, model.dtype
     embeddings = torch.empty(*input_ids.shape, width, dtype=dtype, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, _FusedAttention():
         output = model(inputs_embeds=embeddings.requires_grad_(), use_cache=False, **inputs)
         logits = output.logits.flatten(0, -2).float()
         torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum")

@@ -12,10 +12,11 @@ from transformers.utils import logging
 from adept_llm.adapters import inject_adapter
 from adept_llm.backbone import load_model, load_tokenizer
 from adept_llm.demo import MODEL
-from adept_llm.demo.__main__ import MAX_LENGTH, METHODS, arguments, encoded, write_rows
+from adept_llm.demo.__main__ import MAX_LENGTH, METHODS, arguments, read, write_rows
 from adept_llm.demo.world import LABELS
+from adept_llm.evaluation.measure import Measure
 from adept_llm.tasks import Encoder
-from adept_llm.training.run import LabelledSplit, make_collator, run
+from adept_llm.training.run import make_collator, run
 
 GRIDS = {
     "adept": [(p, o) for p in (0.03, 0.1, 1.0) for o in (0.003, 0.01, 0.03)],
@@ -33,9 +34,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_rows(folder)
-        train = encoded(encoder, folder / "train.jsonl", labels)
-        validation = encoded(encoder, folder / "validation.jsonl", labels)
-        measure = LabelledSplit.of(encoder, validation, labels, batch_size=100)
+        train, _ = encoder.encode_all(read(folder / "train.jsonl", labels))
+        measure = Measure.of(encoder, read(folder / "validation.jsonl", labels), batch_size=100)
         found = []
         for method, grid in GRIDS.items():
             for rates in grid:

@@ -21,12 +21,13 @@ from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.backbone import load_model, load_tokenizer
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
+from adept_llm.evaluation.measure import Measure
 from adept_llm.table import print_table
-from adept_llm.tasks import Encoded, Encoder, Example
+from adept_llm.tasks import Encoder, Example
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.launch import leave_together
 from adept_llm.training.log_file import read_losses
-from adept_llm.training.run import LabelledSplit, make_collator, run
+from adept_llm.training.run import make_collator, run
 from adept_llm.training.training_state import from_all_ranks
 
 CONFIGS = Path(__file__).parents[1] / "ds_configs"
@@ -83,7 +84,7 @@ def frozen_bytes(model: Any) -> int:
     return total
 
 
-def encoded_examples() -> tuple[Encoder, list[Encoded]]:
+def demo_examples() -> tuple[Encoder, list[Example]]:
     """70 examples of the demo's task."""
     encoder = Encoder(load_tokenizer(str(MODEL)), "plain", MAX_LENGTH)
     rows = [
@@ -91,7 +92,7 @@ def encoded_examples() -> tuple[Encoder, list[Encoded]]:
                 labels=LABELS)
         for i, r in enumerate(examples(0, 70, "train"))
     ]  # fmt: skip
-    return encoder, encoder.encode_all(rows)[0]
+    return encoder, rows
 
 
 def train(variant: Variant, steps: int, folder: str) -> dict[str, Any]:
@@ -107,12 +108,12 @@ def train(variant: Variant, steps: int, folder: str) -> dict[str, Any]:
         use_cpu=True, save_strategy="no", per_device_train_batch_size=GLOBAL_BATCH // hands,
         **changes,
     )  # fmt: skip
-    encoder, train_examples = encoded_examples()
+    encoder, rows = demo_examples()
     model = load_model(str(MODEL), None, "float32", quantization)
     model = inject_adapter(model, AdeptConfig("adept", 5, 8))
     collator, _ = make_collator(model, args.packing, MAX_LENGTH)
-    measure = LabelledSplit.of(encoder, train_examples[:15], LABELS, 4)
-    trainer, result = run(model, args, train_examples, collator, measure)
+    measure = Measure.of(encoder, rows[:15], batch_size=4)
+    _, result = run(model, args, encoder.encode_all(rows)[0], collator, measure)
     assert all(p.dtype == torch.float32 for p in get_adapter(model).trained_parameters().values())
     held = from_all_ranks((frozen_bytes(model), result.after["accuracy"]))
     return {"bytes": [b for b, _ in held], "accuracy": [a for _, a in held]}

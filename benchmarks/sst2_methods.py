@@ -2,10 +2,10 @@ r"""SST-2 on a frozen base: ADePT, DePT, prompt tuning and zero-shot under one p
 
     python -m benchmarks.sst2_methods --model DIR --data_dir DIR --output FILE.json
 
-Every method has 100 * d parameters or fewer, the same steps and six settings of its rates. They are
-chosen with seed 0 on 1,000 rows held out of train; then each method is trained on all of train
-with three other seeds and measured on validation. Finished runs are kept in the output file, so
-that an interrupted benchmark goes on where it was.
+Every method has 100 * d parameters or fewer, the same steps and six to eight settings of its rates.
+They are chosen with seed 0 on 1,000 rows held out of train; then each method is trained on all of
+train with three other seeds and measured on validation. Finished runs are kept in the output file,
+so that an interrupted benchmark goes on where it was.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import platform
 import random
 import statistics
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from multiprocessing import get_context
@@ -23,13 +24,14 @@ from typing import Any
 import torch
 import transformers
 
-from adept_llm.adapters import AdeptConfig, inject_adapter
+from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.adapters.storage import write_whole
 from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.evaluation.measure import Measure
 from adept_llm.table import print_table
-from adept_llm.tasks import Encoded, Encoder, Example, get_task, load_split
+from adept_llm.tasks import Encoded, Encoder, Example, get_task, load_hub_split
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import LabelledSplit, make_collator, run
+from adept_llm.training.run import make_collator, run
 
 STEPS = 400
 MAX_LENGTH = 96
@@ -37,14 +39,14 @@ HELD_OUT = 1000
 SEEDS = (1, 2, 3)
 WORDS = {"negative": "bad", "positive": "good"}
 
-# name -> (method, m, r), prompt rates, offset rates: six settings each, in units of the table's rms
+# name -> (method, m, r), prompt rates, offset rates: six to eight settings, in units of the rms
 METHODS: dict[str, tuple[tuple[str, int, int | None], tuple[float, ...], tuple[float, ...]]] = {
-    "adept (60, 19)": (("adept", 60, 19), (0.03, 0.3), (0.003, 0.01, 0.03)),
-    "adept (20, 39)": (("adept", 20, 39), (0.03, 0.3), (0.003, 0.01, 0.03)),
+    "adept (60, 19)": (("adept", 60, 19), (0.03, 0.3), (0.003, 0.01, 0.03, 0.1)),
+    "adept (20, 39)": (("adept", 20, 39), (0.03, 0.3), (0.003, 0.01, 0.03, 0.1)),
     "adept (0, 49)": (("adept", 0, 49), (0.0,), (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)),
-    "dept (60, 19)": (("dept", 60, 19), (0.1, 1.0), (0.003, 0.01, 0.03)),
+    "dept (60, 19)": (("dept", 60, 19), (0.1, 1.0), (0.003, 0.01, 0.03, 0.1)),
     "prompt tuning (100)": (
-        ("prompt_tuning", 100, None), (0.01, 0.03, 0.1, 0.3, 1.0, 3.0), (0.0,),
+        ("prompt_tuning", 100, None), (0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 3.0, 10.0), (0.0,),
     ),
 }  # fmt: skip
 
@@ -53,32 +55,32 @@ def rows(data_dir: str, split: str) -> list[Example]:
     """SST-2 as a text that a language model would go on with: '.. It was very good'."""
     return [
         Example("", f"{e.input.strip()}. It was very", WORDS[e.target], e.id, tuple(WORDS.values()))
-        for e in load_split(get_task("sst2"), split, data_dir)
+        for e in load_hub_split(get_task("sst2"), split, data_dir)
     ]
 
 
-def encoded(model: str, data_dir: str, final: bool) -> tuple[list[Encoded], LabelledSplit]:
+def encoded(model: str, data_dir: str, final: bool) -> tuple[list[Encoded], Measure]:
     """Training rows, and the split to measure on: validation at last, rows of train before."""
     encoder = Encoder(load_tokenizer(model), "plain", MAX_LENGTH)
     train = rows(data_dir, "train")
     random.Random(0).shuffle(train)
     measured = rows(data_dir, "validation") if final else train[:HELD_OUT]
     kept = train if final else train[HELD_OUT:]
-    split = LabelledSplit.of(encoder, encoder.encode_all(measured)[0], measured[0].labels, 100)
-    return encoder.encode_all(kept)[0], split
+    return encoder.encode_all(kept)[0], Measure.of(encoder, measured, batch_size=100)
 
 
 def train(
     model: str, data_dir: str, name: str, prompt_rate: float, offset_rate: float, seed: int,
-    steps: int = STEPS, threads: int = 1,
+    steps: int = STEPS, threads: int = 1, prepare: Callable[[Any], Any] = get_adapter,
 ) -> dict[str, Any]:  # fmt: skip
-    """One run; seed 0 is the search."""
+    """One run; seed 0 is the search. `prepare` may change the adapter before training."""
     torch.set_num_threads(threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     method, m, r = METHODS[name][0]
     data, measure = encoded(model, data_dir, final=seed > 0)
     adapted = inject_adapter(load_model(model), AdeptConfig(method, m, r, init_seed=seed))
+    prepare(adapted)
     collator, _ = make_collator(adapted, "shared_prefix", MAX_LENGTH)
     with tempfile.TemporaryDirectory() as folder:
         args = AdeptTrainingArguments(

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adept_llm.adapters.embedding import DeptEmbedding, PromptEmbedding, layer_of
+from adept_llm.adapters.config import AdeptConfig
+from adept_llm.adapters.embedding import PromptEmbedding, layer_of
 from adept_llm.adapters.injection import get_adapter
 from adept_llm.errors import InputError
 
@@ -40,11 +41,7 @@ def merge_adapter(model: Any, tokenizer: Any) -> tuple[Any, Any]:
         InputError: for DePT, whose offset depends on the position and fits no table.
     """
     adapter = get_adapter(model)
-    if isinstance(adapter, DeptEmbedding):
-        raise InputError(
-            "merge: DePT's offset depends on a word's position, so no table can hold it; "
-            "use the adapter unmerged"
-        )
+    check_mergeable(adapter.config)
     tokenizer = _tokenizer_with_virtual_tokens(tokenizer, adapter)
     _swap_table(model, adapter)
     _pad_head(model, adapter)
@@ -53,6 +50,19 @@ def merge_adapter(model: Any, tokenizer: Any) -> tuple[Any, Any]:
         suppressed = list(model.generation_config.suppress_tokens or [])
         model.generation_config.suppress_tokens = suppressed + adapter.virtual_token_ids
     return model, tokenizer
+
+
+def check_mergeable(config: AdeptConfig) -> None:
+    """Refuse what no table can hold.
+
+    Raises:
+        InputError: for DePT, whose offset depends on the position.
+    """
+    if config.method == "dept":
+        raise InputError(
+            "merge: DePT's offset depends on a word's position, so no table can hold it; "
+            "use the adapter unmerged"
+        )
 
 
 @torch.no_grad()

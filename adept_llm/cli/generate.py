@@ -11,9 +11,9 @@ import torch
 
 from adept_llm.adapters import get_adapter, read_adapter
 from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import check_context, load_config
+from adept_llm.backbone import check_context
 from adept_llm.cli.parsing import parse
-from adept_llm.cli.tuned import TunedArguments, load_tuned, tuned_tokenizer
+from adept_llm.cli.tuned import TunedArguments, base_config, load_tuned, tuned_tokenizer
 from adept_llm.errors import InputError
 from adept_llm.packing.collator import left_pad
 from adept_llm.tasks import Encoded, Encoder, Example, read_instructions
@@ -63,8 +63,9 @@ def main(argv: Sequence[str]) -> None:
     """
     tuned, args = parse([TunedArguments, GenerateArguments], argv)
     config, table, _ = read_adapter(tuned.adapter)
-    base_config = load_config(tuned.base(table), tuned.revision(table))
-    check_context(base_config, config.num_virtual_tokens, tuned.max_length + args.max_new_tokens)
+    check_context(
+        base_config(tuned, table), config.num_virtual_tokens, tuned.max_length + args.max_new_tokens
+    )
     rows = examples(args)
     encoder = Encoder(tuned_tokenizer(tuned, table), tuned.template, tuned.max_length)
     encoded, report = encoder.encode_all(rows)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from adept_llm.errors import InputError
 
-COMMANDS = ("train", "evaluate", "generate", "merge", "estimate")
+COMMANDS = ("train", "evaluate", "generate", "merge", "estimate", "tasks")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,14 +22,24 @@ from adept_llm.backbone import (
 from adept_llm.cli.parsing import parse
 from adept_llm.cli.tuned import RUN_FILE
 from adept_llm.errors import InputError
+from adept_llm.evaluation.measure import Measure
+from adept_llm.evaluation.metrics import RUNS_CODE
 from adept_llm.memory import check_device, estimate, known_shape
 from adept_llm.quantization import check_quantization
 from adept_llm.table import format_table
-from adept_llm.tasks import Encoder, Example, get_task, label_set, load_split, read_instructions
+from adept_llm.tasks import (
+    Encoder,
+    Example,
+    fingerprint,
+    get_task,
+    label_set,
+    load_split,
+    read_instructions,
+)
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import adopt_slurm_ranks, leave_together
-from adept_llm.training.run import LabelledSplit, make_collator, run
+from adept_llm.training.run import make_collator, run
 
 
 def main(argv: Sequence[str]) -> None:
@@ -67,12 +77,11 @@ def main(argv: Sequence[str]) -> None:
     tokenizer = load_tokenizer(name, base.model_revision)
     encoder = Encoder(tokenizer, data.template, data.max_length)
     train, report = encoder.encode_all(train_examples)
-    say(args, f"train: {report}")
-    measure, labels = None, train_examples[0].labels
-    if validation_examples and labels:
-        validation, report = encoder.encode_all(validation_examples)
-        say(args, f"validation: {report}")
-        measure = LabelledSplit.of(encoder, validation, labels, args.per_device_eval_batch_size)
+    data_print = fingerprint(train_examples)
+    say(args, f"train: {report}; data {data_print}")
+    measure = make_measure(data, encoder, validation_examples, args.per_device_eval_batch_size)
+    if measure:
+        say(args, f"validation: {measure.report}; data {fingerprint(validation_examples)}")
 
     model = load_model(name, base.model_revision, base.dtype, base.quantization)
     model = inject_adapter(model, config, tokenizer)
@@ -89,7 +98,8 @@ def main(argv: Sequence[str]) -> None:
     trainer.save_model(args.output_dir)
     if args.should_save:
         content = {
-            "data": asdict(data) | {"labels": labels, "train_rows": len(train)},
+            "data": asdict(data) | {"labels": train_examples[0].labels},
+            "train": {"rows": len(train), "fingerprint": data_print},
             "training": args.to_sanitized_dict(),
             "result": asdict(result),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
@@ -116,11 +126,16 @@ def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Examp
         InputError: for data that is missing or malformed.
     """
     if data.task:
-        task = get_task(data.task)
-        return (
-            load_split(task, "train", data.data_dir, data.max_train_samples, seed),
-            load_split(task, "validation", data.data_dir, data.max_validation_samples, seed),
-        )
+        task, reference = get_task(data.task), data.template == "reference"
+        limits = {"train": data.max_train_samples, "validation": data.max_validation_samples}
+        train, validation = (
+            load_split(
+                task, split, data.data_dir, limit, seed,
+                shots=data.k_shot if split == "train" else None, reference=reference,
+            )
+            for split, limit in limits.items()
+        )  # fmt: skip
+        return train, validation
     assert data.train_file is not None
     train = read_instructions(data.train_file)
     validation = read_instructions(data.validation_file) if data.validation_file else []
@@ -129,6 +144,24 @@ def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Examp
         validation = [replace(example, labels=labels) for example in validation]
         train = [replace(example, labels=labels) for example in train]
     return train[: data.max_train_samples], validation[: data.max_validation_samples]
+
+
+def make_measure(
+    data: DataArguments, encoder: Encoder, examples: list[Example], batch_size: int
+) -> Measure | None:
+    """What to measure on validation examples; None for own free text and for forbidden code.
+
+    Raises:
+        InputError: if no example fits.
+    """
+    if data.task:
+        task = get_task(data.task)
+        if RUNS_CODE.isdisjoint(task.metrics) or data.allow_code_execution:
+            allowed = data.allow_code_execution
+            return Measure.of_task(encoder, task, examples, batch_size, allowed)
+    elif examples and examples[0].labels:
+        return Measure.of(encoder, examples, batch_size=batch_size)
+    return None
 
 
 def say(args: AdeptTrainingArguments, text: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adept_llm.adapters import BaseTable, load_adapter
-from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.backbone import load_config, load_model, load_tokenizer
 from adept_llm.errors import InputError
 from adept_llm.training.arguments import DTYPES
 
@@ -14,8 +14,8 @@ RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
-class TunedArguments:
-    """Which adapter, on which base; template and length are the training run's own by default."""
+class BaseArguments:
+    """Which adapter, on which base."""
 
     adapter: str = field(metadata={"help": "folder of a saved adapter"})
     model_name_or_path: str | None = field(
@@ -24,19 +24,6 @@ class TunedArguments:
     dtype: str = field(
         default="auto", metadata={"help": "of the frozen weights", "choices": DTYPES}
     )
-    template: str = field(
-        default="", metadata={"help": "plain, alpaca or chat; default: as in training"}
-    )
-    max_length: int = field(
-        default=0, metadata={"help": "tokens of a prompt and its answer; default: as in training"}
-    )
-
-    def __post_init__(self) -> None:
-        given = trained_with(self.adapter)
-        if not self.template:
-            object.__setattr__(self, "template", given.get("template", "plain"))
-        if not self.max_length:
-            object.__setattr__(self, "max_length", given.get("max_length", 256))
 
     def base(self, table: BaseTable) -> str:
         """Name or folder of the base.
@@ -54,6 +41,25 @@ class TunedArguments:
         return None if self.model_name_or_path else table.revision
 
 
+@dataclass(frozen=True)
+class TunedArguments(BaseArguments):
+    """Likewise, with template and length, which are the training run's own by default."""
+
+    template: str = field(
+        default="", metadata={"help": "plain, alpaca or chat; default: as in training"}
+    )
+    max_length: int = field(
+        default=0, metadata={"help": "tokens of a prompt and its answer; default: as in training"}
+    )
+
+    def __post_init__(self) -> None:
+        given = trained_with(self.adapter)
+        if not self.template:
+            object.__setattr__(self, "template", given.get("template", "plain"))
+        if not self.max_length:
+            object.__setattr__(self, "max_length", given.get("max_length", 256))
+
+
 def trained_with(adapter: str) -> dict[str, Any]:
     """What the training run was given for its data; empty for an adapter saved by other means."""
     path = Path(adapter) / RUN_FILE
@@ -65,12 +71,27 @@ def trained_with(adapter: str) -> dict[str, Any]:
         raise InputError(f"{path}: is not what a training run writes; remove it") from error
 
 
-def tuned_tokenizer(tuned: TunedArguments, table: BaseTable) -> Any:
+def base_config(tuned: BaseArguments, table: BaseTable) -> Any:
+    """The base's configuration, if the adapter can be one of it.
+
+    Raises:
+        InputError: for a base of another width; other differences show when its weights are read.
+    """
+    config = load_config(tuned.base(table), tuned.revision(table))
+    if config.hidden_size != table.hidden_size:
+        raise InputError(
+            f"adapter: {tuned.adapter} was made for hidden size {table.hidden_size}, "
+            f"{tuned.base(table)} has {config.hidden_size}; load the base it was trained on"
+        )
+    return config
+
+
+def tuned_tokenizer(tuned: BaseArguments, table: BaseTable) -> Any:
     """The base's tokenizer."""
     return load_tokenizer(tuned.base(table), tuned.revision(table))
 
 
-def load_tuned(tuned: TunedArguments, table: BaseTable) -> Any:
+def load_tuned(tuned: BaseArguments, table: BaseTable) -> Any:
     """The base with its adapter."""
     model = load_model(tuned.base(table), tuned.revision(table), tuned.dtype)
     return load_adapter(model, tuned.adapter)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from adept_llm.adapters.storage import write_whole
 from adept_llm.backbone import load_model, load_tokenizer
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import LABELS, examples
+from adept_llm.evaluation.measure import Measure
 from adept_llm.table import print_table
-from adept_llm.tasks import Encoded, Encoder, read_instructions
+from adept_llm.tasks import Encoder, Example, read_instructions
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import LabelledSplit, Result, make_collator, run
+from adept_llm.training.run import Result, make_collator, run
 
-# (m, r) of 100 * d parameters, the rates and steps of each method, found on the validation split
+# (m, r) of at most 100 * d parameters; rates found by `python -m benchmarks.demo_rates`
 METHODS = {
-    "adept": (AdeptConfig("adept", 20, 39), 0.1, 0.01),
-    "prompt_tuning": (AdeptConfig("prompt_tuning", 100), 1.0, 0.0),
-    "dept": (AdeptConfig("dept", 60, 19, offset_positions=64), 1.0, 0.003),
+    "adept": (AdeptConfig("adept", 20, 39), 1.0, 0.03),
+    "prompt_tuning": (AdeptConfig("prompt_tuning", 100), 3.0, 0.0),
+    "dept": (AdeptConfig("dept", 60, 19, offset_positions=64), 3.0, 0.03),
 }
 STEPS = 200
 MAX_LENGTH = 64
@@ -41,10 +43,8 @@ def main() -> None:
     encoder = Encoder(tokenizer, "plain", MAX_LENGTH)
     labels = tuple(f"\n{word}" for word in LABELS.values())
     write_rows(folder)
-    train, test = (
-        encoded(encoder, folder / f"{split}.jsonl", labels) for split in ("train", "test")
-    )
-    measure = LabelledSplit.of(encoder, test, labels, batch_size=100)
+    train, _ = encoder.encode_all(read(folder / "train.jsonl", labels))
+    measure = Measure.of(encoder, read(folder / "test.jsonl", labels), batch_size=100)
     results: dict[str, Result] = {}
     for name, (config, prompt_rate, offset_rate) in METHODS.items():
         model = inject_adapter(load_model(str(MODEL)), config)
@@ -54,11 +54,11 @@ def main() -> None:
         trainer, results[name] = run(model, args, train, collator, measure)
         trainer.save_model()
         if name == "adept":
-            merged = merged_answers(model, tokenizer, test, folder / "merged")
-            right = sum(
-                answer.strip() == labels[e.label].strip()
-                for answer, e in zip(merged, test, strict=True)
-            )
+            answers = merged_answers(model, tokenizer, measure.examples, folder / "merged")
+            right = [
+                answer.strip() == e.target.strip()
+                for answer, e in zip(answers, measure.examples, strict=True)
+            ]
     print_table(
         ["method", "before", "after", "trained parameters", "examples/s"],
         [
@@ -67,7 +67,7 @@ def main() -> None:
             for name, r in results.items()
         ],
     )  # fmt: skip
-    print(f"merged into a stock Llama, its greedy answers: {right / len(test):.1%} right")
+    print(f"merged into a stock Llama, its greedy answers: {sum(right) / len(right):.1%} right")
     print(f"rows, adapters and the merged model: {folder}")
 
 
@@ -83,10 +83,9 @@ def write_rows(folder: Path) -> None:
         write_whole(folder / f"{split}.jsonl", lines.encode())
 
 
-def encoded(encoder: Encoder, path: Path, labels: tuple[str, ...]) -> list[Encoded]:
+def read(path: Path, labels: tuple[str, ...]) -> list[Example]:
     """Rows of a file, as any user's."""
-    rows = [replace(row, labels=labels) for row in read_instructions(path)]
-    return encoder.encode_all(rows)[0]
+    return [replace(row, labels=labels) for row in read_instructions(path)]
 
 
 def arguments(folder: Path, prompt_rate: float, offset_rate: float) -> AdeptTrainingArguments:
@@ -104,15 +103,14 @@ def arguments(folder: Path, prompt_rate: float, offset_rate: float) -> AdeptTrai
     )
 
 
-def merged_answers(model: Any, tokenizer: Any, test: list[Any], folder: Path) -> list[str]:
+def merged_answers(model: Any, tokenizer: Any, test: Sequence[Example], folder: Path) -> list[str]:
     """Answers of the merged model, loaded and run by stock transformers alone."""
     model, tokenizer = merge_adapter(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     stock: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     stock_tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    texts = [tokenizer.decode(e.prompt_ids, skip_special_tokens=True) for e in test]
-    batch = stock_tokenizer(texts, return_tensors="pt", padding=True)
+    batch = stock_tokenizer([e.input for e in test], return_tensors="pt", padding=True)
     out = stock.generate(**batch, max_new_tokens=3, do_sample=False)
     return stock_tokenizer.batch_decode(
         out[:, batch.input_ids.shape[1] :], skip_special_tokens=True

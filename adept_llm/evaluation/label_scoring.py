@@ -11,58 +11,63 @@ from adept_llm.packing.attention import ATTENTION, prepared_mask
 from adept_llm.packing.collator import EncodedExample, left_pad
 from adept_llm.packing.layout import PackedLayout
 
+LabelIds = list[list[int]]  # the token ids of each label of one example
+
 
 def score_labels(
     model: Any,
     examples: Sequence[EncodedExample],
-    label_ids: list[list[int]],
+    label_ids: Sequence[LabelIds],
     batch_size: int = 32,
-) -> Tensor:
-    """Log-likelihood of each label word after each prompt, [examples, labels], float32 on the CPU.
+) -> list[Tensor]:
+    """Log-likelihood of each label word after each prompt.
 
     A packed model computes the prompt once per batch and each text once for all labels.
 
     Args:
         model: an injected model; packed rows are used where `use_packed_attention` was called.
         examples: encoded examples; their targets are not looked at.
-        label_ids: token ids of each label, without EOS. Where one begins with another, EOS is
-            needed to tell them apart: see `with_end`.
+        label_ids: for each example the token ids of each of its labels, without EOS. Where one
+            begins with another, EOS is needed to tell them apart: see `with_end`.
         batch_size: examples in a batch.
+
+    Returns:
+        For each example one number per label, float32 on the CPU.
     """
     score = _score_packed if model.config._attn_implementation == ATTENTION else _score_padded
     model.eval()
     with torch.no_grad():
         # neighbours of like length waste the least padding
         order = sorted(range(len(examples)), key=lambda i: len(examples[i].prompt_ids))
-        scores = torch.empty(len(examples), len(label_ids))
+        scores: dict[int, Tensor] = {}
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            prompts = [examples[i].prompt_ids for i in batch]
-            scores[batch] = score(model, prompts, label_ids).float().cpu()
-    return scores
+            pairs = [(examples[i].prompt_ids, label_ids[i]) for i in batch]
+            found = score(model, pairs).float().cpu()
+            scores.update(zip(batch, found.split([len(ids) for _, ids in pairs]), strict=True))
+    return [scores[i] for i in range(len(examples))]
 
 
-def with_end(label_ids: list[list[int]], eos_token_id: int) -> list[list[int]]:
+def with_end(label_ids: LabelIds, eos_token_id: int) -> LabelIds:
     """Label ids with EOS, if one label is the beginning of another; otherwise as they are."""
     ambiguous = any(a != b and b[: len(a)] == a for a in label_ids for b in label_ids)
     return [[*ids, eos_token_id] for ids in label_ids] if ambiguous else label_ids
 
 
-def accuracy(scores: Tensor, labels: Sequence[int]) -> float:
-    """Share of rows whose best label is the right one."""
-    return (scores.argmax(1) == torch.tensor(labels)).float().mean().item()
+def _score_packed(model: Any, pairs: Sequence[tuple[list[int], LabelIds]]) -> Tensor:
+    """[P | x_1 | .. | x_B | words of label 1 behind x_1 | ..]: a tree of depth 3.
 
-
-def _score_packed(model: Any, prompts: list[list[int]], label_ids: list[list[int]]) -> Tensor:
-    """[P | x_1 | .. | x_B | words of label 1 behind x_1 | ..]: a tree of depth 3."""
+    Returns the scores of all labels of all prompts, one after another.
+    """
     virtual = get_adapter(model).virtual_token_ids
+    prompts = [prompt for prompt, _ in pairs]
+    labels = [ids for _, each in pairs for ids in each]
+    owners = [1 + i for i, (_, each) in enumerate(pairs) for _ in each]
     # the last token of a label is predicted, never read
-    words = [ids[:-1] for ids in label_ids] * len(prompts)
-    owners = [1 + i for i in range(len(prompts)) for _ in label_ids]
-    segments = [virtual, *prompts, *words]
+    segments = [virtual, *prompts, *(ids[:-1] for ids in labels)]
     layout = PackedLayout(tuple(map(len, segments)), (-1,) + (0,) * len(prompts) + tuple(owners))
     keep, target, row = [], [], []
-    for n, (owner, ids) in enumerate(zip(owners, label_ids * len(prompts), strict=True)):
+    for n, (owner, ids) in enumerate(zip(owners, labels, strict=True)):
         end_of_text = layout.starts[owner] + layout.lengths[owner] - 1
         first = layout.starts[1 + len(prompts) + n]
         keep += [end_of_text, *range(first, first + len(ids) - 1)]
@@ -78,17 +83,16 @@ def _score_packed(model: Any, prompts: list[list[int]], label_ids: list[list[int
         use_cache=False,
     ).logits[0]
     found = _log_likelihood(logits, torch.tensor(target, device=device))
-    sums = found.new_zeros(len(owners)).index_add(0, torch.tensor(row, device=device), found)
-    return sums.view(len(prompts), len(label_ids))
+    return found.new_zeros(len(labels)).index_add(0, torch.tensor(row, device=device), found)
 
 
-def _score_padded(model: Any, prompts: list[list[int]], label_ids: list[list[int]]) -> Tensor:
-    """One row [PAD.. P x_i label] for each pair."""
+def _score_padded(model: Any, pairs: Sequence[tuple[list[int], LabelIds]]) -> Tensor:
+    """One row [PAD.. P x_i label] for each pair of text and label; returns as `_score_packed`."""
     virtual = get_adapter(model).virtual_token_ids
     device = get_adapter(model).weight.device
-    rows = [virtual + prompt + ids[:-1] for prompt in prompts for ids in label_ids]
+    rows = [virtual + prompt + ids[:-1] for prompt, each in pairs for ids in each]
     mask = left_pad([[1] * len(row) for row in rows], 0).to(device)
-    targets = left_pad(label_ids * len(prompts), -1).to(device)
+    targets = left_pad([ids for _, each in pairs for ids in each], -1).to(device)
     logits = model(
         input_ids=left_pad(rows, 0).to(device),
         attention_mask=mask,
@@ -97,7 +101,7 @@ def _score_padded(model: Any, prompts: list[list[int]], label_ids: list[list[int
         use_cache=False,
     ).logits
     found = _log_likelihood(logits, targets.clamp(min=0)) * (targets >= 0)
-    return found.sum(-1).view(len(prompts), len(label_ids))
+    return found.sum(-1)
 
 
 def _log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:

@@ -22,13 +22,19 @@ Kernel = Callable[[Tensor, Tensor, Tensor, PackedLayout, float, float], Tensor]
 
 
 def choose_kernel(query: Tensor) -> Kernel:
-    """The kernel for a tensor's device and dtype: flash-attn, torch's varlen, or SDPA."""
-    if query.device.type == "cuda" and query.dtype in (torch.float16, torch.bfloat16):
-        if find_spec("flash_attn"):
-            return flash_attention
-        if _torch_varlen() and torch.cuda.get_device_capability(query.device) >= (8, 0):
-            return torch_varlen_attention
-    return sdpa_attention
+    """The kernel for a tensor's device and dtype.
+
+    In half precision on CUDA flash-attn's where it is installed, else torch's own varlen kernel,
+    else FlexAttention; SDPA everywhere else.
+    """
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    if not (query.device.type == "cuda" and half):
+        return sdpa_attention
+    if torch.cuda.get_device_capability(query.device) < (8, 0):
+        return sdpa_attention
+    if find_spec("flash_attn"):
+        return flash_attention
+    return torch_varlen_attention if _torch_varlen() else flex_attention
 
 
 class SdpaPlan:
@@ -205,14 +211,21 @@ def flex_attention(
     query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scaling: float, dropout: float
 ) -> Tensor:
     """FlexAttention: compiled on CUDA (no dropout); on CPU a slow reference without gradients."""
-    from torch.nn.attention.flex_attention import flex_attention as flex
-
+    if dropout:
+        return sdpa_attention(query, key, value, layout, scaling, dropout)
     plan = cast(FlexPlan, layout.plan(FlexPlan, query.device))
-    run = torch.compile(flex) if query.device.type == "cuda" else flex
+    run = _flex(query.device.type == "cuda")
     q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))  # [1, H, T, D]
     gqa = q.shape[1] != k.shape[1]
     out = run(q, k, v, block_mask=plan.block_mask, scale=scaling, enable_gqa=gqa)
     return cast(Tensor, out)[0].transpose(0, 1)
+
+
+@cache
+def _flex(compiled: bool) -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return cast(Any, torch.compile(flex_attention) if compiled else flex_attention)
 
 
 def _pad(indices: list[Tensor]) -> Tensor:

@@ -1,13 +1,15 @@
 """From examples to token ids, without ever moving or cutting a target.
 
 Prompt and target are tokenised apart, so that their boundary is fixed and the prompt's ids are the
-same whatever the target. What is too long loses tokens from the end of its context, nowhere else.
+same whatever the target. What is too long loses tokens of its context, nowhere else: to train on,
+all but the piece that holds the answer (or the beginning); to measure on, it is read in overlapping
+windows, since where the answer stands must not be known.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from adept_llm.errors import InputError
 from adept_llm.tasks.example import Example
@@ -46,11 +48,12 @@ class Report:
 
     Attributes:
         kept: Number of encoded examples, shortened ones included.
-        truncated: Number of examples whose context was shortened.
+        truncated: Number of examples whose context was shortened or is read in windows.
         dropped: Number of examples that do not fit even without their context.
         first_dropped: 'id: reason' of the first few of them.
-        mean_length: Mean number of tokens of prompt and target of the kept examples.
+        mean_length: Mean number of tokens of prompt and target of the encoded sequences.
         longest: Largest such number.
+        windows: Number of encoded sequences: that of the kept examples, or more.
     """
 
     kept: int
@@ -59,11 +62,13 @@ class Report:
     first_dropped: tuple[str, ...]
     mean_length: float
     longest: int
+    windows: int
 
     def __str__(self) -> str:
         """Say it in one line."""
+        windows = f" in {self.windows} windows" if self.windows > self.kept else ""
         line = (
-            f"{self.kept} examples of {self.mean_length:.1f} tokens on average, "
+            f"{self.kept} examples{windows} of {self.mean_length:.1f} tokens on average, "
             f"{self.longest} at most; {self.truncated} shortened, {self.dropped} dropped"
         )
         return f"{line} ({'; '.join(self.first_dropped)})" if self.dropped else line
@@ -78,7 +83,7 @@ class Encoder:
 
     Args:
         tokenizer: A fast tokenizer with an EOS token.
-        template: 'plain', 'alpaca' or 'chat'.
+        template: 'plain', 'alpaca', 'chat' or 'reference'.
         max_length: Largest number of tokens of prompt and target together; virtual tokens are not
             counted.
 
@@ -100,12 +105,13 @@ class Encoder:
         if self.max_length < 2:
             raise InputError(f"max_length must be at least 2, not {self.max_length}")
         # An unknown template is refused here rather than at the first example.
-        render(self.template, Example("a", "b", "c", id="probe"), self.tokenizer)
+        asked = "" if self.template == "reference" else "a"
+        render(self.template, Example(asked, "b", "c", id="probe"), self.tokenizer)
         self._gap = target_gap(self.template, self.tokenizer)
         self._label_ids = {}
 
     def encode(self, example: Example) -> Encoded | None:
-        """Encode one example.
+        """Encode one example to train on.
 
         Args:
             example: What to encode.
@@ -116,11 +122,11 @@ class Encoder:
         Raises:
             InputError: The chat template refuses the conversation.
         """
-        (encoded, _), *_ = self._encode_chunk([example])
-        return encoded
+        (fitted,) = self._fit_chunk([example], None)
+        return None if fitted.missing else self._shortened(fitted)
 
     def encode_all(self, examples: Iterable[Example]) -> tuple[list[Encoded], Report]:
-        """Encode many examples and count what became of them.
+        """Encode many examples to train on and count what became of them.
 
         Args:
             examples: What to encode.
@@ -131,30 +137,27 @@ class Encoder:
         Raises:
             InputError: Nothing is left, or as `encode`.
         """
-        kept: list[Encoded] = []
-        dropped: list[str] = []
-        stream = iter(examples)
-        while chunk := list(islice(stream, CHUNK)):
-            for example, (encoded, needed) in zip(chunk, self._encode_chunk(chunk), strict=True):
-                if encoded:
-                    kept.append(encoded)
-                else:
-                    dropped.append(f"{example.id}: {needed} tokens even without its context")
-        if not kept:
-            why = f"; the first: {dropped[0]}" if dropped else ""
-            raise InputError(
-                f"no example is left with max_length {self.max_length} and template "
-                f"{self.template!r}{why}: raise max_length or give shorter examples"
-            )
-        lengths = [len(one.prompt_ids) + len(one.target_ids) for one in kept]
-        return kept, Report(
-            kept=len(kept),
-            truncated=sum(one.truncated > 0 for one in kept),
-            dropped=len(dropped),
-            first_dropped=tuple(dropped[:DROPPED_SHOWN]),
-            mean_length=sum(lengths) / len(lengths),
-            longest=max(lengths),
-        )
+        kept, report = self._encode_stream(examples, None, lambda fitted: [self._shortened(fitted)])
+        return [one for each in kept for one in each], report
+
+    def encode_windows(
+        self, examples: Iterable[Example], max_new_tokens: int
+    ) -> tuple[list[list[Encoded]], Report]:
+        """Encode examples to measure on; a long context becomes windows that overlap by half.
+
+        Args:
+            examples: What to encode.
+            max_new_tokens: Tokens kept free for a free-text answer; labels need no more than the
+                longest of them.
+
+        Returns:
+            The windows of each example, one or more, an empty list for a dropped example; and the
+            counts.
+
+        Raises:
+            InputError: Nothing is left, or as `encode`.
+        """
+        return self._encode_stream(examples, max_new_tokens, self._windows)
 
     def label_ids(self, labels: Sequence[str]) -> list[list[int]]:
         """Tokenise label words just as targets are, but without EOS.
@@ -165,42 +168,99 @@ class Encoder:
         Returns:
             One list of ids per word.
         """
-        return self._tokenize_targets(list(labels))
+        return self._tokenize_targets(list(labels)) if labels else []
 
-    def _encode_chunk(self, examples: Sequence[Example]) -> list[tuple[Encoded | None, int]]:
-        """Encode examples; the number is the fewest tokens that each needs."""
+    def _encode_stream(
+        self,
+        examples: Iterable[Example],
+        max_new_tokens: int | None,
+        cut: Callable[["_Fitted"], list[Encoded]],
+    ) -> tuple[list[list[Encoded]], Report]:
+        encoded: list[list[Encoded]] = []
+        dropped: list[str] = []
+        stream = iter(examples)
+        while chunk := list(islice(stream, CHUNK)):
+            for fitted in self._fit_chunk(chunk, max_new_tokens):
+                encoded.append([] if fitted.missing else cut(fitted))
+                if fitted.missing:
+                    needed = self.max_length + fitted.missing
+                    dropped.append(f"{fitted.example.id}: {needed} tokens even without its context")
+        kept = [one for one in encoded if one]
+        if not kept:
+            why = f"; the first: {dropped[0]}" if dropped else ""
+            raise InputError(
+                f"no example is left with max_length {self.max_length} and template "
+                f"{self.template!r}{why}: raise max_length or give shorter examples"
+            )
+        lengths = [len(one.prompt_ids) + len(one.target_ids) for each in kept for one in each]
+        return encoded, Report(
+            kept=len(kept),
+            truncated=sum(each[0].truncated > 0 for each in kept),
+            dropped=len(dropped),
+            first_dropped=tuple(dropped[:DROPPED_SHOWN]),
+            mean_length=sum(lengths) / len(lengths),
+            longest=max(lengths),
+            windows=len(lengths),
+        )
+
+    def _fit_chunk(
+        self, examples: Sequence[Example], max_new_tokens: int | None
+    ) -> "list[_Fitted]":
         prompts = [render(self.template, example, self.tokenizer) for example in examples]
         tokens = self._splitter.prompts([prompt.text for prompt in prompts])
         targets = self._tokenize_targets([example.target for example in examples])
-        return [self._fit(*parts) for parts in zip(examples, prompts, tokens, targets, strict=True)]
+        self._remember_labels(examples)
+        fitted = []
+        for example, prompt, ids, target in zip(examples, prompts, tokens, targets, strict=True):
+            removable = _inside(prompt.context, ids.spans)
+            longest = max([0, *map(len, self._label_ids.get(example.labels, []))])
+            # Were room kept for the target's own length, the length of a shortened prompt would
+            # give the answer away.
+            answer = longest or max_new_tokens or len(target)
+            room = self.max_length - (len(ids.ids) - len(removable)) - answer - 1
+            fitted.append(_Fitted(example, prompt, ids, target, removable, room))
+        return fitted
 
-    def _fit(
-        self, example: Example, prompt: Prompt, tokens: Tokens, target: list[int]
-    ) -> tuple[Encoded | None, int]:
-        removable = _inside(prompt.context, tokens.spans)
-        excess = len(tokens.ids) + self._reserved(example, target) - self.max_length
-        if excess > len(removable):
-            return None, self.max_length + excess - len(removable)
-        keep = len(removable) - max(excess, 0)
+    def _shortened(self, fitted: "_Fitted") -> Encoded:
+        """All of the context that fits, around the answer where its place is known."""
+        size, first = min(fitted.room, len(fitted.removable)), 0
+        if fitted.prompt.focus:
+            start, end = fitted.prompt.focus
+            # Byte-level tokens begin with the space before a word: they need only touch it.
+            touching = [i for i, (a, b) in enumerate(fitted.tokens.spans) if a < end and b > start]
+            middle = (touching[0] + touching[-1]) // 2 - fitted.removable.start if touching else 0
+            first = max(0, min(middle - size // 2, len(fitted.removable) - size))
+        return self._encoded(fitted, first, size)
+
+    def _windows(self, fitted: "_Fitted") -> list[Encoded]:
+        """The context, if need be in pieces that overlap by half."""
+        size, total = fitted.room, len(fitted.removable)
+        if size >= total or size == 0:
+            return [self._encoded(fitted, 0, min(size, total))]
+        last = total - size
+        starts = [*range(0, last, max(1, size // 2)), last]
+        return [self._encoded(fitted, first, size) for first in starts]
+
+    def _encoded(self, fitted: "_Fitted", first: int, size: int) -> Encoded:
+        """Keep `size` tokens of the context from its token `first` on."""
+        tokens, removable, example = fitted.tokens, fitted.removable, fitted.example
+        start = removable.start + first
+        stop = start + size
         # A character of several tokens goes as a whole: half of its bytes would be no text.
-        while 0 < keep < len(removable) and _share_character(tokens.spans, removable, keep):
-            keep -= 1
-        cut = removable[keep:]
-        ids = tokens.ids[: cut.start] + tokens.ids[cut.stop :] if cut else tokens.ids
+        while removable.start < start < stop and _share_character(tokens.spans, start):
+            start += 1
+        while start < stop < removable.stop and _share_character(tokens.spans, stop):
+            stop -= 1
+        ids = tokens.ids[: removable.start] + tokens.ids[start:stop] + tokens.ids[removable.stop :]
         label = example.labels.index(example.target) if example.labels else -1
-        return Encoded(ids, [*target, self._splitter.eos], example.id, label, len(cut)), 0
+        target = [*fitted.target, self._splitter.eos]
+        return Encoded(ids, target, example.id, label, len(removable) - (stop - start))
 
-    def _reserved(self, example: Example, target: list[int]) -> int:
-        """Tokens kept free for the target and EOS.
-
-        With labels it is the longest of them: were it the target's own, the length of a shortened
-        prompt would give the answer away.
-        """
-        if not example.labels:
-            return len(target) + 1
-        if example.labels not in self._label_ids:
-            self._label_ids[example.labels] = self.label_ids(example.labels)
-        return max(map(len, self._label_ids[example.labels])) + 1
+    def _remember_labels(self, examples: Sequence[Example]) -> None:
+        """Tokenise the label words that have not been seen yet, all at once."""
+        new = {e.labels for e in examples if e.labels} - self._label_ids.keys()
+        ids = iter(self.label_ids([word for labels in new for word in labels]))
+        self._label_ids.update({labels: list(islice(ids, len(labels))) for labels in new})
 
     def _tokenize_targets(self, targets: list[str]) -> list[list[int]]:
         """A target that brings white space of its own (say, code) gets no gap in front."""
@@ -210,6 +270,22 @@ class Encoder:
         )
 
 
+class _Fitted(NamedTuple):
+    """An example's tokens, and how many of its context's there is room for."""
+
+    example: Example
+    prompt: Prompt
+    tokens: Tokens
+    target: list[int]
+    removable: range
+    room: int
+
+    @property
+    def missing(self) -> int:
+        """Tokens that would not fit even with an empty context."""
+        return max(0, -self.room)
+
+
 def _inside(context: tuple[int, int], spans: list[tuple[int, int]]) -> range:
     """Indices of the tokens that lie in the context, all of them and nothing else."""
     start, end = context
@@ -217,5 +293,6 @@ def _inside(context: tuple[int, int], spans: list[tuple[int, int]]) -> range:
     return range(found[0], found[-1] + 1) if found else range(0)
 
 
-def _share_character(spans: list[tuple[int, int]], removable: range, keep: int) -> bool:
-    return spans[removable[keep - 1]][1] > spans[removable[keep]][0]
+def _share_character(spans: list[tuple[int, int]], index: int) -> bool:
+    """Whether a token and the one before it are parts of one character."""
+    return spans[index - 1][1] > spans[index][0]

@@ -21,11 +21,18 @@ class Example:
 
     Attributes:
         instruction: What to do.
-        input: The context: the only text that may be shortened, and only below an instruction.
-        target: The answer; never empty.
+        input: The text that it is about.
+        target: The answer to learn; never empty.
         id: Where the example comes from, such as 'train.jsonl:17' or 'sst2/train/17'.
         labels: For classification all label words, one of which is the target; else empty.
         messages: Pairs of role ('system', 'user' or 'assistant') and content before the target.
+        context: Start and end of the characters of `input` that may be shortened; None is all of
+            them below an instruction, and none of a bare prompt.
+        focus: Start and end of the characters of `input` that hold the answer, where known: what
+            stays when the context of a training example is shortened.
+        answers: What metrics compare a prediction with, if it is not the target: all accepted
+            answers, the exact score, or the tests that a program has to pass.
+        group: Examples that one metric counts as one (MultiRC's answers to one question).
 
     Raises:
         InputError: The target is empty or not a label, the prompt is empty or has two forms, or a
@@ -38,6 +45,10 @@ class Example:
     id: str
     labels: tuple[str, ...] = ()
     messages: tuple[tuple[str, str], ...] = ()
+    context: tuple[int, int] | None = None
+    focus: tuple[int, int] | None = None
+    answers: tuple[str, ...] = ()
+    group: str = ""
 
     def __post_init__(self) -> None:
         """Check the form and the texts."""

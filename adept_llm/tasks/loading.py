@@ -1,12 +1,14 @@
 """The rows of a task, from a folder or from the hub, as examples."""
 
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from adept_llm.errors import InputError
 from adept_llm.tasks.example import Example
 from adept_llm.tasks.rows import Row, read_rows
+from adept_llm.tasks.splits import few_shot, sample
 from adept_llm.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -21,8 +23,11 @@ def load_split(
     data_dir: str | Path | None = None,
     limit: int | None = None,
     seed: int = 0,
+    *,
+    shots: int | None = None,
+    reference: bool = False,
 ) -> list[Example]:
-    """Load one split of a task.
+    """Load one split of a task, cut out of the hub's splits as the papers do.
 
     Args:
         task: The task.
@@ -30,26 +35,102 @@ def load_split(
         data_dir: A folder with `<split>.jsonl` or `<split>.parquet`, named as the hub names the
             split and with the columns of its data set; None reads from the hub.
         limit: Take a random sample of at most so many rows, in their order; None takes all.
-        seed: Fixes the sample.
+        seed: Fixes the sample and the draw of the shots.
+        shots: Draw so many examples, balanced by class; None takes all.
+        reference: Write the examples as the papers do for T5.
 
     Returns:
-        The examples, at least one, with ids such as 'train.jsonl:17' or 'sst2/train/17'.
+        The examples, at least one, with ids such as 'train.jsonl:17' or 'sst2/train/17', which
+        name the hub's split and row.
 
     Raises:
         InputError: The task has no such split, the file is missing or malformed, a label is
-            unknown, or the hub cannot be reached.
+            unknown, nothing is left, or the hub cannot be reached.
     """
     if split not in task.splits:
         known = ", ".join(task.splits)
         raise InputError(f"task {task.name} has no labelled {split!r} split; it has: {known}")
-    if limit is not None and limit < 1:
-        raise InputError(f"the limit of rows must be at least 1, not {limit}")
-    if data_dir is None:
-        rows = _hub_rows(task, split, limit, seed)
-    else:
-        every = read_rows(_split_file(Path(data_dir), task.splits[split]))
-        rows = [every[index] for index in _sample(len(every), limit, seed)]
-    return [task.example(row) for row in rows]
+    part = task.splits[split]
+    data = _Rows.open(task, part.split, data_dir)
+    indices = part.indices(len(data))
+    if not indices:
+        raise InputError(
+            f"{data.where}: {len(data)} rows leave none for {split}, which is {part}; "
+            "give --data_dir with more rows"
+        )
+    chosen = [indices[index] for index in sample(len(indices), limit, seed)]
+    rows = data.read(chosen)
+    examples = [task.example(row, reference) for row in rows if _kept(task, row)]
+    if not examples:
+        raise InputError(f"{data.where}: none of {len(rows)} rows can be used for task {task.name}")
+    return examples if shots is None else few_shot(examples, shots, seed)
+
+
+def load_hub_split(task: Task, split: str, data_dir: str | Path | None = None) -> list[Example]:
+    """Load all rows of one of the hub's own splits.
+
+    Args:
+        task: The task.
+        split: The hub's name for the split.
+        data_dir: As for `load_split`.
+
+    Raises:
+        InputError: As `load_split`.
+    """
+    data = _Rows.open(task, split, data_dir)
+    rows = data.read(range(len(data)))
+    return [task.example(row) for row in rows if _kept(task, row)]
+
+
+def fingerprint(examples: Iterable[Example]) -> str:
+    """A short hash of what is learnt or measured; ids and the data's place do not matter.
+
+    Returns:
+        12 hexadecimal digits, the same for the same examples in the same order.
+    """
+    digest = sha256()
+    for one in examples:
+        parts = (one.instruction, one.input, one.target, one.labels, one.messages, one.answers)
+        digest.update(repr(parts).encode())
+    return digest.hexdigest()[:12]
+
+
+def _kept(task: Task, row: Row) -> bool:
+    # a missing column is told by task.example, with the columns that are there
+    complete = row.values.keys() >= set(task.columns)
+    return not (task.keep and complete) or task.keep(row.values)
+
+
+class _Rows(NamedTuple):
+    """The rows of one of the hub's splits, read or about to be read.
+
+    Attributes:
+        where: Where they come from, for messages.
+        rows: All rows of a file, or the hub's data set.
+        name: Prefix of the ids of rows from the hub.
+    """
+
+    where: str
+    rows: "list[Row] | Dataset"
+    name: str
+
+    @classmethod
+    def open(cls, task: Task, split: str, data_dir: str | Path | None) -> "_Rows":
+        if data_dir is None:
+            data = _hub_split(task, split)
+            return cls(f"{task.path}, split {split!r}", data, f"{task.name}/{split}")
+        path = _split_file(Path(data_dir), split)
+        return cls(str(path), read_rows(path), "")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, indices: Sequence[int]) -> list[Row]:
+        if isinstance(self.rows, list):
+            return [self.rows[index] for index in indices]
+        rows = zip(indices, self.rows.select(indices), strict=True)
+        ids = ((f"{self.name}/{index}", values) for index, values in rows)
+        return [Row(where=id_, id=id_, values=values) for id_, values in ids]
 
 
 def _split_file(folder: Path, split: str) -> Path:
@@ -61,16 +142,6 @@ def _split_file(folder: Path, split: str) -> Path:
             return folder / name
     found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
     raise InputError(f"--data_dir {folder}: has neither {' nor '.join(names)}; it has: {found}")
-
-
-def _hub_rows(task: Task, split: str, limit: int | None, seed: int) -> list[Row]:
-    data = _hub_split(task, task.splits[split])
-    if not len(data):
-        raise InputError(f"{task.path} has no rows in split {task.splits[split]!r}")
-    chosen = _sample(len(data), limit, seed)
-    rows = zip(chosen, data.select(chosen), strict=True)
-    ids = ((f"{task.name}/{split}/{index}", values) for index, values in rows)
-    return [Row(where=id_, id=id_, values=values) for id_, values in ids]
 
 
 def _hub_split(task: Task, split: str) -> "Dataset":
@@ -90,9 +161,3 @@ def _hub_split(task: Task, split: str) -> "Dataset":
     except Exception as error:  # httpx, OSError, datasets' own: there is no common class
         line = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{unreachable} ({line[:200]}): {way_out}") from error
-
-
-def _sample(total: int, limit: int | None, seed: int) -> list[int]:
-    if limit is None or limit >= total:
-        return list(range(total))
-    return sorted(Random(seed).sample(range(total), limit))

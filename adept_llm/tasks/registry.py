@@ -3,10 +3,32 @@
 from difflib import get_close_matches
 
 from adept_llm.errors import InputError
-from adept_llm.tasks import glue
+from adept_llm.tasks import (
+    glue,
+    gsm8k,
+    mbpp,
+    mrqa,
+    paws,
+    scitail,
+    super_glue,
+    winogrande,
+    yelp,
+)
 from adept_llm.tasks.task import Task
 
-TASKS = {task.name: task for task in (*glue.TASKS,)}
+# GLUE and SuperGLUE, MRQA, the others of the papers, and what PEFT compares its methods on
+ALL = (
+    *glue.TASKS,
+    *super_glue.TASKS,
+    *mrqa.TASKS,
+    winogrande.WINOGRANDE,
+    yelp.YELP_POLARITY,
+    scitail.SCITAIL,
+    paws.PAWS,
+    mbpp.MBPP,
+    gsm8k.GSM8K,
+)
+TASKS = {task.name: task for task in ALL}
 
 
 def task_names() -> tuple[str, ...]:

@@ -3,16 +3,39 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from string import Formatter
-from typing import Any
+from typing import Any, NamedTuple
 
 from adept_llm.errors import InputError
 from adept_llm.tasks.example import Example
 from adept_llm.tasks.rows import Row
+from adept_llm.tasks.splits import Splits
+
+Columns = Mapping[str, Any]
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How the papers write a task for T5: one line of 'name: text' pairs and a digit as label.
+
+    Attributes:
+        layout: Format string over the columns, the task's name included.
+        labels: The label words in the order of the task's; by default '0', '1', ..
+        instead: Columns that take the place of the task's context, target and answers.
+        derive: Computes more columns for this form alone.
+    """
+
+    layout: str
+    labels: tuple[str, ...] = ()
+    instead: Mapping[str, str] = field(default_factory=dict)
+    derive: Callable[[Columns], Columns] | None = None
 
 
 @dataclass(frozen=True)
 class Task:
     """A benchmark task on the Hugging Face hub.
+
+    All texts are format strings over the columns, and may use what `derive` adds to them.
 
     Example, a row of SST-2 and what becomes of it::
 
@@ -31,55 +54,109 @@ class Task:
         path: The data set's name on the hub; it must be stored there as Parquet.
         config: Its configuration, or None.
         revision: The commit that is read, so that results can be repeated.
-        splits: The hub's split for each of ours ('train', 'validation', 'test') that has labels.
-        columns: All columns that layout and target need.
+        splits: Which part of which hub split is 'train', 'validation' and 'test'.
+        columns: The hub's columns that are needed.
         instruction: What to do.
-        layout: Format string over the columns that gives the input.
-        target: A column, or a function from the row's columns to a free text.
-        metrics: Names of the metrics, the main one first.
-        labels: For classification: the label word for each value of the target column.
+        layout: The input.
+        target: The column with the label or with the free text to learn.
+        metrics: Names of the metrics (see `adept_llm.evaluation.metrics`), the main one first.
+        labels: For classification: the label word for each value of the target column. A word such
+            as '{option1}' is the text of that column.
+        context: The column of the layout that may be shortened; by default none: an example that is
+            too long is dropped.
+        answers: The column with what a prediction is compared with, if it is not the target: a list
+            or one value.
+        group: Examples with the same text here count as one for metrics of groups.
+        derive: Computes more columns from a row's.
+        keep: Tells rows to use from those to pass over, such as ones without an answer.
+        reference: The papers' form, if the task is one of theirs.
+        max_length: Tokens of prompt and target that hold nearly all examples.
+        max_new_tokens: Most tokens of a generated answer; label tasks generate none.
     """
 
     name: str
     path: str
     config: str | None
     revision: str
-    splits: Mapping[str, str]
+    splits: Splits
     columns: tuple[str, ...]
     instruction: str
     layout: str
-    target: str | Callable[[Mapping[str, Any]], str]
+    target: str
     metrics: tuple[str, ...]
     labels: Mapping[int | str, str] = field(default_factory=dict)
+    context: str = ""
+    answers: str = ""
+    group: str = ""
+    derive: Callable[[Columns], Columns] | None = None
+    keep: Callable[[Columns], bool] | None = None
+    reference: Reference | None = None
+    max_length: int = 256
+    max_new_tokens: int = 32
 
     def __post_init__(self) -> None:
         """Check that the declaration agrees with itself."""
-        used = {_column(name) for _, name, _, _ in Formatter().parse(self.layout) if name}
-        if isinstance(self.target, str):
-            used.add(self.target)
-        elif self.labels:
-            raise ValueError(f"task {self.name}: label words need a target column, not a function")
-        if not used <= set(self.columns):
+        texts = (self.instruction, self.layout, self.group, *self.labels.values())
+        used = {_column(name) for text in texts for name in _fields(text)}
+        used |= {name for name in (self.target, self.context, self.answers) if name}
+        if not self.derive and not used <= set(self.columns):
             unnamed = ", ".join(sorted(used - set(self.columns)))
             raise ValueError(f"task {self.name}: columns lacks {unnamed}")
         if len(set(self.labels.values())) < len(self.labels):
             raise ValueError(f"task {self.name}: two label values have the same word")
-        for name in ("instruction", "layout", "metrics", "splits", "revision"):
+        if self.context and self.context not in _fields(self.layout):
+            raise ValueError(f"task {self.name}: the layout lacks its context, {self.context}")
+        for name in ("instruction", "layout", "target", "metrics", "splits", "revision"):
             if not getattr(self, name):
                 raise ValueError(f"task {self.name}: {name} is empty")
 
-    def example(self, row: Row) -> Example:
+    def example(self, row: Row, reference: bool = False) -> Example:
         """Make an example of a row.
 
         Args:
             row: A row with the hub's columns.
+            reference: Write it as the papers do, rather than as an instruction.
 
         Returns:
             The example, with the row's id.
 
         Raises:
-            InputError: A column is missing or null, or the label's value is unknown.
+            InputError: A column is missing or null, the label's value is unknown, or the papers
+                have no form for this task.
         """
+        if reference and not self.reference:
+            raise InputError(
+                f"the papers' code has no form for task {self.name}: use another --template"
+            )
+        self._check(row)
+        try:
+            form = (reference and self.reference) or Reference(self.layout)
+            values = dict(row.values)
+            for derive in filter(None, (self.derive, form.derive)):
+                values |= derive(values)
+            context, target, answers = (
+                form.instead.get(name, name) for name in (self.context, self.target, self.answers)
+            )
+            filled = _fill(form.layout, values)
+            labels = self._labels(values, reference)
+            answer = _label(row, target, values[target], labels) if labels else str(values[target])
+            return Example(
+                "" if reference else self.instruction.format(**values),
+                filled.text,
+                answer,
+                id=row.id,
+                labels=tuple(labels.values()),
+                context=filled.spans.get(context, (0, 0)),
+                focus=None if labels else filled.find(answer, context),
+                answers=_texts(values[answers]) if answers else (),
+                group=self.group.format(**values),
+            )
+        except InputError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{row.where}: does not fit task {self.name}: {error!r}") from error
+
+    def _check(self, row: Row) -> None:
         for column in self.columns:
             if column not in row.values:
                 found = ", ".join(row.values) or "none"
@@ -90,28 +167,55 @@ class Task:
                 raise InputError(
                     f"{row.where}: column {column!r} is null; fill it or remove the row"
                 )
-        try:
-            context, target = self.layout.format(**row.values), self._target(row)
-        except InputError:
-            raise
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{row.where}: does not fit task {self.name}: {error!r}") from error
-        labels = tuple(self.labels.values())
-        return Example(self.instruction, context, target, id=row.id, labels=labels)
 
-    def _target(self, row: Row) -> str:
-        if not isinstance(self.target, str):
-            return self.target(row.values)
-        value = row.values[self.target]
-        if not self.labels:
-            return str(value)
-        if not isinstance(value, int | str) or value not in self.labels:
-            known = ", ".join(f"{key!r} ({word})" for key, word in self.labels.items())
-            hint = "; the hub marks rows without a label by -1" if value == -1 else ""
-            raise InputError(
-                f"{row.where}: column {self.target!r} is {value!r}; known: {known}{hint}"
-            )
-        return self.labels[value]
+    def _labels(self, values: Columns, reference: bool) -> dict[int | str, str]:
+        """The label word for each value of the target column, in this row."""
+        if reference:
+            assert self.reference
+            words = self.reference.labels or map(str, range(len(self.labels)))
+            return dict(zip(self.labels, words, strict=True))
+        return {value: word.format(**values) for value, word in self.labels.items()}
+
+
+class _Filled(NamedTuple):
+    """A format string with its fields filled in, and where each field's text stands."""
+
+    text: str
+    spans: dict[str, Span]
+
+    def find(self, answer: str, column: str) -> Span | None:
+        """Where the text of a column holds an answer."""
+        if column not in self.spans:
+            return None
+        found = self.text.find(answer, *self.spans[column])
+        return None if found < 0 else (found, found + len(answer))
+
+
+def _fill(layout: str, values: Columns) -> _Filled:
+    text, spans = "", {}
+    for literal, name, spec, _ in Formatter().parse(layout):
+        text += literal
+        if name is not None:
+            start = len(text)
+            text += format(Formatter().get_field(name, (), values)[0], spec or "")
+            spans[name] = (start, len(text))
+    return _Filled(text, spans)
+
+
+def _label(row: Row, column: str, value: Any, labels: Mapping[int | str, str]) -> str:
+    if isinstance(value, int | str) and value in labels:
+        return labels[value]
+    known = ", ".join(f"{key!r} ({word})" for key, word in labels.items())
+    hint = "; the hub marks rows without a label by -1" if value == -1 else ""
+    raise InputError(f"{row.where}: column {column!r} is {value!r}; known: {known}{hint}")
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value if isinstance(value, list | tuple) else [value]))
+
+
+def _fields(layout: str) -> list[str]:
+    return [name for _, name, _, _ in Formatter().parse(layout) if name]
 
 
 def _column(name: str) -> str:

@@ -31,8 +31,11 @@ with 'Assistant:' instead of 'Answer:'::
 chat is the tokenizer's own chat template; instruction and input are one user's message,
 '{instruction}\n\n{input}'.
 
-The target follows plain and alpaca after one space, hence no text here ends in a space; after chat
-it follows as the chat template itself would write it (see `target_gap`).
+reference is the bare line of text that the papers give T5, such as 'sst2 sentence: a joy'; only
+the benchmark tasks have one.
+
+The target follows after one space, hence no text here ends in a space; after chat it follows as the
+chat template itself would write it (see `target_gap`).
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,7 +46,7 @@ from adept_llm.tasks.example import Example
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TEMPLATES = ("plain", "alpaca", "chat")
+TEMPLATES = ("plain", "alpaca", "chat", "reference")
 
 ALPACA = (
     "Below is an instruction that describes a task. "
@@ -59,17 +62,22 @@ ALPACA_WITH_INPUT = (
 PLACEHOLDER = "\ue0c0\ue0c1\ue0c0"
 
 
+Span = tuple[int, int]
+
+
 class Prompt(NamedTuple):
     """The text in front of a target.
 
     Attributes:
         text: What is tokenised.
-        context: Start and end of the characters in `text` that may be shortened from their end;
-            start equals end where nothing may be.
+        context: Start and end of the characters in `text` that may be shortened; start equals end
+            where nothing may be.
+        focus: Start and end of the characters in it that hold the answer, if that is known.
     """
 
     text: str
-    context: tuple[int, int]
+    context: Span
+    focus: Span | None = None
 
 
 def render(template: str, example: Example, tokenizer: "PreTrainedTokenizerBase") -> Prompt:
@@ -93,6 +101,8 @@ def render(template: str, example: Example, tokenizer: "PreTrainedTokenizerBase"
         return _alpaca(example)
     if template == "chat":
         return _chat(example, tokenizer)
+    if template == "reference":
+        return _reference(example)
     raise InputError(f"unknown template {template!r}; known: {', '.join(TEMPLATES)}")
 
 
@@ -100,7 +110,7 @@ def target_gap(template: str, tokenizer: "PreTrainedTokenizerBase") -> str:
     """The white space between a prompt and its target: the same for all examples.
 
     Returns:
-        One space for plain and alpaca. For chat, what the chat template puts between its generation
+        One space for all but chat. For chat, what the chat template puts between its generation
         prompt and an answer: '' for ChatML and Llama 3, ' ' for Llama 2.
 
     Raises:
@@ -121,14 +131,14 @@ def _plain(example: Example) -> Prompt:
     if example.messages:
         return Prompt(f"{_lines(example)}\nAssistant:", (0, 0))
     if not example.instruction:
-        return Prompt(example.input.rstrip(" "), (0, 0))
-    return _around(example.instruction.rstrip() + "\n", example.input.rstrip(), "\nAnswer:")
+        return _bare(example)
+    return _around(example.instruction.rstrip() + "\n", example, "\nAnswer:")
 
 
 def _alpaca(example: Example) -> Prompt:
     if example.instruction and example.input:
         head = f"{ALPACA_WITH_INPUT}{example.instruction.rstrip()}\n\n### Input:\n"
-        return _around(head, example.input.rstrip(), "\n\n### Response:")
+        return _around(head, example, "\n\n### Response:")
     asked = _lines(example) if example.messages else example.instruction or example.input
     return Prompt(f"{ALPACA}{asked.rstrip()}\n\n### Response:", (0, 0))
 
@@ -145,16 +155,42 @@ def _chat(example: Example, tokenizer: "PreTrainedTokenizerBase") -> Prompt:
     # Searching for the input itself would fail where a chat template strips or escapes it.
     model = _user_turn(tokenizer, head + PLACEHOLDER, example.id)
     before, _, after = model.partition(PLACEHOLDER)
-    if text.startswith(before) and text.endswith(after):
-        return Prompt(text, (len(before), max(len(before), len(text) - len(after))))
-    return Prompt(text, (0, 0))
+    written = text[len(before) : len(text) - len(after)]
+    same = text == before + written + after and example.input.startswith(written)
+    return _located(text, len(before), written, example) if same else Prompt(text, (0, 0))
 
 
-def _around(head: str, context: str, tail: str) -> Prompt:
-    """Put a context between two texts; without one the head's own line break goes too."""
-    if not context:
+def _reference(example: Example) -> Prompt:
+    if example.instruction or example.messages:
+        raise InputError(
+            f"{example.id}: template 'reference' is the papers' form of their own tasks; "
+            "take --template plain, alpaca or chat"
+        )
+    return _bare(example)
+
+
+def _bare(example: Example) -> Prompt:
+    text = example.input.rstrip(" ")
+    return _located(text, 0, text, example) if example.context else Prompt(text, (0, 0))
+
+
+def _around(head: str, example: Example, tail: str) -> Prompt:
+    """Put the input between two texts; without one the head's own line break goes too."""
+    written = example.input.rstrip()
+    if not written:
         return Prompt(head.rstrip() + tail, (0, 0))
-    return Prompt(head + context + tail, (len(head), len(head) + len(context)))
+    return _located(head + written + tail, len(head), written, example)
+
+
+def _located(text: str, offset: int, written: str, example: Example) -> Prompt:
+    """A prompt that has the input, but for its end, at some place."""
+
+    def place(span: Span) -> Span:
+        start, end = (offset + min(character, len(written)) for character in span)
+        return start, end
+
+    context = place(example.context or (0, len(written)))
+    return Prompt(text, context, place(example.focus) if example.focus else None)
 
 
 def _lines(example: Example) -> str:

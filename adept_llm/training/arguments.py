@@ -45,12 +45,18 @@ class DataArguments:
         default=None, metadata={"help": "own data: .jsonl, .json, .csv or .parquet"}
     )
     validation_file: str | None = field(default=None, metadata={"help": "likewise"})
-    template: str = field(default="plain", metadata={"help": "plain, alpaca or chat"})
+    template: str = field(default="plain", metadata={"help": "plain, alpaca, chat or reference"})
     max_length: int = field(
         default=256, metadata={"help": "tokens of prompt and target, virtual tokens not counted"}
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "sub-sample, seeded"})
     max_validation_samples: int | None = field(default=None, metadata={"help": "likewise"})
+    k_shot: int | None = field(
+        default=None, metadata={"help": "train on so many examples, balanced by class, seeded"}
+    )
+    allow_code_execution: bool = field(
+        default=False, metadata={"help": "let mbpp's metric run the programs of the model"}
+    )
 
     def __post_init__(self) -> None:
         if bool(self.task) == bool(self.train_file):

@@ -15,43 +15,19 @@ from transformers import (
 
 from adept_llm.adapters import get_adapter
 from adept_llm.errors import InputError
-from adept_llm.evaluation.label_scoring import accuracy, score_labels, with_end
 from adept_llm.packing import (
     PaddedCollator,
     SharedPrefixCollator,
     use_packed_attention,
     why_not_packed,
 )
-from adept_llm.tasks import Encoded, Encoder
+from adept_llm.tasks import Encoded
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.launch import leave_together
 from adept_llm.training.log_file import LogFile
 from adept_llm.training.progress import AdeptProgress
 from adept_llm.training.signals import STOPPED, StopOnSignal
-from adept_llm.training.trainer import AdeptTrainer
-
-
-@dataclass(frozen=True)
-class LabelledSplit:
-    """Encoded examples of a classification task, and how to measure a model on them."""
-
-    examples: Sequence[Encoded]
-    label_ids: list[list[int]]
-    batch_size: int = 32
-    main_metric: str = "accuracy"
-
-    @classmethod
-    def of(
-        cls, encoder: Encoder, examples: Sequence[Encoded], labels: Sequence[str], batch_size: int
-    ) -> "LabelledSplit":
-        """The split for label words."""
-        ids = with_end(encoder.label_ids(labels), encoder.tokenizer.eos_token_id)
-        return cls(examples, ids, batch_size)
-
-    def __call__(self, model: Any) -> dict[str, float]:
-        """Accuracy of the most likely label."""
-        scores = score_labels(model, self.examples, self.label_ids, self.batch_size)
-        return {"accuracy": accuracy(scores, [e.label for e in self.examples])}
+from adept_llm.training.trainer import AdeptTrainer, Evaluate
 
 
 @dataclass(frozen=True)
@@ -129,7 +105,7 @@ def run(
     args: AdeptTrainingArguments,
     train: Sequence[Encoded],
     collator: Any,
-    measure: LabelledSplit | None = None,
+    measure: Evaluate | None = None,
 ) -> tuple[AdeptTrainer, Result]:
     """Measure, train, measure; the model is left with the best or last adapter.
 
@@ -138,7 +114,7 @@ def run(
         args: training arguments.
         train: examples to train on.
         collator: from `make_collator`.
-        measure: the validation split, if there is one.
+        measure: a function from the model to metrics, such as `evaluation.measure.Measure`.
     """
     set_seed(args.seed)
     stop = StopOnSignal()

@@ -14,7 +14,7 @@ from adept_llm.training.progress import Speed
 from adept_llm.training.resumable import ResumableTrainer
 
 
-class Measure(Protocol):
+class Evaluate(Protocol):
     """Measures a model on a split."""
 
     @property
@@ -45,7 +45,7 @@ class AdeptTrainer(ResumableTrainer):
         args: AdeptTrainingArguments,
         train_dataset: Any,
         data_collator: Any,
-        measure: Measure | None = None,
+        measure: Evaluate | None = None,
         **kwargs: Any,
     ) -> None:
         # Trainer's own default is the loss on the evaluation set, which is not computed here

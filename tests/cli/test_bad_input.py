@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from adept_llm import AdeptConfig, inject_adapter, save_adapter
+from adept_llm.backbone import load_model
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
@@ -26,6 +28,7 @@ def train_file(tmp_path):
 
 def refused(capsys, tmp_path, *argv):
     """Run a command that must be refused; its one line."""
+    capsys.readouterr()
     before = sorted(tmp_path.rglob("*"))
     assert main([*map(str, argv)]) == 2
     out, err = capsys.readouterr()
@@ -93,6 +96,57 @@ def test_loss_that_is_not_finite(capsys, tmp_path, train_file):
 def test_merge_of_a_missing_adapter(capsys, tmp_path):
     argv = ["merge", "--adapter", tmp_path / "none", "--output_dir", tmp_path / "merged"]
     assert "adapter_config.json" in refused(capsys, tmp_path, *argv)
+
+
+def test_model_without_an_embedding_layer(capsys, tmp_path, train_file):
+    (tmp_path / "vit").mkdir()
+    (tmp_path / "vit" / "config.json").write_text('{"model_type": "vit"}')
+    argv = train(tmp_path, "--train_file", train_file, model=tmp_path / "vit")
+    line = refused(capsys, tmp_path, *argv)
+    assert "vit" in line and "embedding layer" in line
+
+
+def other_base(tmp_path, change):
+    """The demo's base, changed; with an adapter of the unchanged one beside it."""
+    adapter = save_adapter(
+        inject_adapter(load_model(str(MODEL)), AdeptConfig("adept", 4, 3)), tmp_path / "adapter"
+    )
+    shutil.copytree(MODEL, tmp_path / "model")
+    change(tmp_path / "model")
+    return ["--adapter", adapter, "--model_name_or_path", tmp_path / "model"]
+
+
+def test_adapter_of_another_width_is_refused_before_weights_are_read(capsys, tmp_path, train_file):
+    def narrow(folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+        (folder / "model.safetensors").unlink()
+
+    base = other_base(tmp_path, narrow)
+    for argv in (
+        ["merge", *base, "--output_dir", tmp_path / "merged"],
+        ["evaluate", *base, "--file", train_file, "--output_file", tmp_path / "metrics.json"],
+        ["generate", *base, "--file", train_file, "--output_file", tmp_path / "answers.jsonl"],
+    ):
+        assert "hidden size 128" in refused(capsys, tmp_path, *argv)
+
+
+def test_adapter_of_another_base_of_the_same_width(capsys, tmp_path):
+    def retrain(folder):
+        weights = load_file(folder / "model.safetensors")
+        weights["model.embed_tokens.weight"] *= 1.01
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    base = other_base(tmp_path, retrain)
+    line = refused(capsys, tmp_path, "merge", *base, "--output_dir", tmp_path / "merged")
+    assert "rms" in line
+
+
+def test_merge_of_dept(capsys, tmp_path):
+    model = inject_adapter(load_model(str(MODEL)), AdeptConfig("dept", 4, 3))
+    adapter = save_adapter(model, tmp_path / "adapter")
+    argv = ["merge", "--adapter", adapter, "--output_dir", tmp_path / "merged"]
+    assert "position" in refused(capsys, tmp_path, *argv)
 
 
 def test_train_then_merge(capsys, tmp_path, train_file):

@@ -55,7 +55,7 @@ def test_only_the_end_of_the_context_ever_goes(
 
 def _context_tokens(tokenizer, template, example, length):
     """Which of the whole prompt's ids lie in the context, as a range."""
-    text, (start, end) = render(template, example, tokenizer)
+    text, (start, end), _ = render(template, example, tokenizer)
     spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
     bos = length - len(spans)
     inside = [bos + n for n, (a, b) in enumerate(spans) if start <= a < b <= end] or [0, -1]
@@ -233,3 +233,52 @@ def test_real_tokenizers(name):
     text = tokenizer.decode(short.prompt_ids[1:])
     assert text.startswith("Is it positive?\na joy") and text.endswith("\nAnswer:")
     assert short.target_ids == whole.target_ids
+
+
+@pytest.mark.parametrize("name, template", CASES)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    before=TEXT, context=FILLED, after=TEXT, cut=st.integers(0, 60), place=st.integers(0, 40),
+    reserve=st.integers(1, 9),
+)  # fmt: skip
+def test_windows_lose_nothing_but_context_and_see_all_of_it(
+    tokenizers, name, template, before, context, after, cut, place, reserve
+):
+    """For any text; a window without its question would be answered by chance."""
+    tokenizer = tokenizers[name]
+    context = context * 3
+    span = (len(before), len(before) + len(context))
+    example = Example(
+        "Why?", before + context + after, "yes", id="f:1", context=span,
+        focus=(span[0] + min(place, len(context) - 1), span[1]),
+    )  # fmt: skip
+    whole = Encoder(tokenizer, template, PLENTY).encode(example).prompt_ids
+    limit = max(2, len(whole) + reserve + 1 - cut)
+    encoder = Encoder(tokenizer, template, limit)
+    try:
+        ((*windows,),), report = encoder.encode_windows([example], reserve)
+    except InputError:
+        assert len(whole) + reserve + 1 > limit
+        return
+    removable = _context_tokens(tokenizer, template, example, len(whole))
+    seen = set()
+    for window in windows:
+        ids = window.prompt_ids
+        assert len(ids) + reserve + 1 <= limit
+        tail = len(whole) - removable.stop
+        assert ids[: removable.start] == whole[: removable.start]
+        assert ids[len(ids) - tail :] == whole[removable.stop :]
+        assert len(ids) + window.truncated == len(whole)
+        kept = ids[removable.start : len(ids) - tail]
+        seen |= {
+            first + n
+            for first in removable
+            for n in range(len(kept))
+            if whole[first : first + len(kept)] == kept
+        }
+    assert report.windows == len(windows)
+    if len(windows) == 1 and not windows[0].truncated:
+        assert windows[0].prompt_ids == whole
+    # a character of several tokens that is larger than a window is in none
+    if all(len(w.prompt_ids) > len(whole) - len(removable) + 8 for w in windows):
+        assert seen >= set(removable)

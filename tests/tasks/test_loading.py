@@ -1,5 +1,6 @@
 """Splits from a folder and from the hub."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from adept_llm.errors import InputError
-from adept_llm.tasks.loading import load_split
+from adept_llm.tasks.loading import fingerprint, load_hub_split, load_split
 from adept_llm.tasks.registry import get_task
+from adept_llm.tasks.splits import NATIVE
 
-SST2 = get_task("sst2")
+HUB = get_task("sst2")
+SST2 = dataclasses.replace(HUB, splits=NATIVE)  # every row, so that one can count
 ROWS = [{"sentence": f"film {n} ", "label": n % 2, "idx": n} for n in range(20)]
 REAL = Path(__file__).parents[3] / "shared" / "data" / "sst2"
 
@@ -56,9 +59,11 @@ def test_the_limit_samples_by_seed(folder):
 @pytest.mark.parametrize(
     "split, options, message",
     [
-        ("test", {}, "sst2 has no labelled 'test' split; it has: train, validation"),
+        ("dev", {}, "sst2 has no labelled 'dev' split; it has: train, validation, test"),
         ("validation", {}, "has neither validation.jsonl nor validation.parquet; it has: train"),
         ("train", {"limit": 0}, "limit of rows must be at least 1"),
+        ("train", {"shots": 21}, "k_shot: 21 examples of 20"),
+        ("train", {"shots": 0}, "k_shot: 0 examples"),
     ],
 )
 def test_bad_requests(folder, split, options, message):
@@ -131,10 +136,53 @@ def test_the_package_imports_without_the_heavy_libraries():
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
 
 
+def test_a_large_task_tests_on_validation_and_holds_training_rows_back(folder):
+    """No row may be in two splits, or validation would measure what was learnt."""
+    (folder / "validation.jsonl").write_text(json.dumps({"sentence": "unseen", "label": 1}))
+    train, validation = (load_split(HUB, name, folder) for name in ("train", "validation"))
+    assert (len(train), len(validation)) == (16, 4)
+    assert {one.id for one in train + validation} == {f"train.jsonl:{n}" for n in range(1, 21)}
+    assert [one.input for one in load_split(HUB, "test", folder)] == ["unseen"]
+    assert load_hub_split(HUB, "train", folder) == load_split(SST2, "train", folder)
+
+
+def test_too_few_rows_to_hold_any_back(folder):
+    """Say which rows and what for."""
+    (folder / "train.jsonl").write_text(json.dumps(ROWS[0]))
+    with pytest.raises(
+        InputError, match=r"1 rows leave none for validation, which is train \(held"
+    ):
+        load_split(HUB, "validation", folder)
+
+
+def test_rows_without_an_answer_are_passed_over(tmp_path):
+    """And a split of nothing else is refused."""
+    row = {"context": "a b", "question": "what?", "answers": []}
+    record = dataclasses.replace(get_task("newsqa"), splits=NATIVE)
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match=r"train\.jsonl: none of 1 rows can be used"):
+        load_split(record, "train", tmp_path)
+    (tmp_path / "train.jsonl").write_text(
+        f"{json.dumps(row)}\n{json.dumps(row | {'answers': ['b', 'a']})}"
+    )
+    (one,) = load_split(record, "train", tmp_path)
+    assert (one.id, one.target, one.answers) == ("train.jsonl:2", "b", ("b", "a"))
+
+
+def test_the_fingerprint_is_of_the_content(folder):
+    """It tells data sets apart, wherever they were read from."""
+    every = load_split(SST2, "train", folder)
+    renamed = [dataclasses.replace(one, id=f"hub/{n}") for n, one in enumerate(every)]
+    assert fingerprint(every) == fingerprint(renamed)
+    assert len(fingerprint(every)) == 12
+    changed = [dataclasses.replace(every[0], target="positive"), *every[1:]]
+    assert len({fingerprint(every), fingerprint(every[::-1]), fingerprint(changed)}) == 3
+
+
 def test_the_real_rows_fit():
     """As the hub has them."""
     if not REAL.is_dir():
         pytest.skip(f"needs {REAL}")
-    examples = load_split(SST2, "validation", REAL)
+    examples = load_split(HUB, "test", REAL)
     assert len(examples) == 872
     assert {one.target for one in examples} == {"negative", "positive"}

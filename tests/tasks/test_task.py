@@ -7,14 +7,15 @@ import pytest
 from adept_llm.errors import InputError
 from adept_llm.tasks.registry import TASKS, get_task, task_names
 from adept_llm.tasks.rows import Row
-from adept_llm.tasks.task import Task
+from adept_llm.tasks.splits import NATIVE
+from adept_llm.tasks.task import Reference, Task
 
 WORDS = Task(
     name="words",
     path="nobody/words",
     config=None,
     revision="0" * 40,
-    splits={"train": "train"},
+    splits=NATIVE,
     columns=("text", "parts", "kind"),
     instruction="Which kind?",
     layout="{text} [{parts[0]}]",
@@ -41,11 +42,54 @@ def test_a_row_becomes_an_example():
 
 
 def test_a_free_text_target():
-    """From a column or by a function."""
+    """From a column or from a derived one."""
     free = dataclasses.replace(WORDS, labels={}, target="text")
     assert free.example(row(text="run", parts=["r"], kind=1)).target == "run"
-    made = dataclasses.replace(free, target=lambda values: values["parts"][-1])
+    made = dataclasses.replace(free, target="last", derive=lambda row: {"last": row["parts"][-1]})
     assert made.example(row(text="run", parts=["r", "un"], kind=1)).target == "un"
+
+
+def test_label_words_of_a_row():
+    """WinoGrande's options differ from row to row."""
+    task = dataclasses.replace(WORDS, labels={0: "{parts[0]}", 1: "{parts[1]}"})
+    example = task.example(row(text="run", parts=["r{", "un"], kind=1))
+    assert (example.labels, example.target) == (("r{", "un"), "un")
+
+
+def test_context_focus_answers_and_group():
+    """Where to shorten, what to keep then, what counts as right, what counts as one."""
+    task = dataclasses.replace(
+        WORDS,
+        labels={},
+        target="kind",
+        layout="Text: {text}\nParts: {parts[0]}",
+        context="text",
+        answers="parts",
+        group="{parts[1]}-{kind}",
+    )
+    example = task.example(row(text="a run b", parts=["x", "y"], kind="run"))
+    assert example.input[slice(*example.context)] == "a run b"
+    assert example.input[slice(*example.focus)] == "run"
+    assert (example.answers, example.group) == (("x", "y"), "y-run")
+    assert task.example(row(text="a b", parts=["x", "y"], kind="run")).focus is None
+
+
+def test_the_papers_form():
+    """With digits in the order of the label words, or words and columns of its own."""
+    values = {"text": "run", "parts": ["r"], "kind": 1}
+    with pytest.raises(InputError, match="no form for task words"):
+        WORDS.example(row(**values), reference=True)
+    task = dataclasses.replace(WORDS, reference=Reference("words text: {text}"))
+    example = task.example(row(**values), reference=True)
+    assert (example.instruction, example.input) == ("", "words text: run")
+    assert (example.target, example.labels) == ("1", ("0", "1"))
+    own = Reference("{text}", labels=("n", "v"))
+    example = dataclasses.replace(WORDS, reference=own).example(row(**values), reference=True)
+    assert example.target == "v"
+    other = Reference("{text}", instead={"kind": "text", "": ""})
+    free = dataclasses.replace(WORDS, labels={}, reference=other)
+    assert free.example(row(**values), reference=True).target == "run"
+    assert free.example(row(**values)).target == "1"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +115,8 @@ def test_a_row_that_does_not_fit_is_named(values, message):
     [
         ({"columns": ("text", "kind")}, "columns lacks parts"),
         ({"target": "sort"}, "columns lacks sort"),
-        ({"target": str}, "label words need a target column"),
+        ({"context": "kind"}, "the layout lacks its context"),
+        ({"labels": {0: "{word}", 1: "verb"}}, "columns lacks word"),
         ({"labels": {0: "noun", 1: "noun"}}, "same word"),
         ({"metrics": ()}, "metrics is empty"),
         ({"instruction": ""}, "instruction is empty"),

@@ -11,9 +11,10 @@ from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.backbone import load_model, load_tokenizer
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
+from adept_llm.evaluation.measure import Measure
 from adept_llm.tasks import Encoder, Example
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import LabelledSplit, make_collator, run
+from adept_llm.training.run import make_collator, run
 from adept_llm.training.trainer import AdeptTrainer
 
 LABELS = ("\nYes", "\nNo")
@@ -25,19 +26,21 @@ def encoder():
 
 
 @pytest.fixture(scope="module")
-def data(encoder):
-    rows = examples(0, 96, "train")
-    prompts = [f"{r['instruction']}\n{r['input']}" for r in rows]
-    targets = ["\n" + r["output"] for r in rows]
-    return encoder.encode_all(
-        Example("", p, t, id=str(i), labels=LABELS)
-        for i, (p, t) in enumerate(zip(prompts, targets, strict=True))
-    )[0]
+def rows():
+    return [
+        Example("", f"{r['instruction']}\n{r['input']}", "\n" + r["output"], str(i), LABELS)
+        for i, r in enumerate(examples(0, 96, "train"))
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(encoder, rows):
+    return encoder.encode_all(rows)[0]
 
 
 @pytest.fixture
-def measure(encoder, data):
-    return LabelledSplit.of(encoder, data[:32], LABELS, 16)
+def measure(encoder, rows):
+    return Measure.of(encoder, rows[:32], batch_size=16)
 
 
 def arguments(tmp_path, **changes):
@@ -141,9 +144,11 @@ def test_resumed_run_repeats_the_uninterrupted_one(tmp_path, data):
     assert losses(resumed) == whole[3:]  # those before are in log.jsonl, not in the checkpoint
 
 
-def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data, measure):
-    class Scripted(LabelledSplit):
+def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data):
+    class Scripted:
         """Pretends to reach its best at the second evaluation."""
+
+        main_metric = "accuracy"
 
         def __call__(self, model):
             seen.append({n: p.clone() for n, p in get_adapter(model).trained_parameters().items()})
@@ -151,9 +156,8 @@ def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data, m
             return {"accuracy": script[min(len(seen) - 1, 5)]}
 
     seen = []
-    scripted = Scripted(measure.examples, measure.label_ids)
     trainer, result = train(
-        tmp_path, data, measure=scripted, eval_strategy="steps", eval_steps=1,
+        tmp_path, data, measure=Scripted(), eval_strategy="steps", eval_steps=1,
         save_strategy="steps", save_steps=1, save_total_limit=1, load_best_model_at_end=True,
         early_stopping_patience=2,
     )  # fmt: skip

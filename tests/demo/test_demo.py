@@ -1,0 +1,26 @@
+"""What `make demo` promises of ADePT, on fewer test rows."""
+
+from adept_llm.adapters import inject_adapter
+from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.demo import MODEL
+from adept_llm.demo.__main__ import MAX_LENGTH, METHODS, arguments, read, write_rows
+from adept_llm.demo.world import LABELS
+from adept_llm.evaluation.measure import Measure
+from adept_llm.tasks import Encoder
+from adept_llm.training.run import make_collator, run
+
+
+def test_adept_learns_the_demo_task_from_chance(tmp_path):
+    write_rows(tmp_path)
+    encoder = Encoder(load_tokenizer(str(MODEL)), "plain", MAX_LENGTH)
+    labels = tuple(f"\n{word}" for word in LABELS.values())
+    train, _ = encoder.encode_all(read(tmp_path / "train.jsonl", labels))
+    config, prompt_rate, offset_rate = METHODS["adept"]
+    model = inject_adapter(load_model(str(MODEL)), config)
+    collator, _ = make_collator(model, "shared_prefix", MAX_LENGTH)
+    measure = Measure.of(encoder, read(tmp_path / "test.jsonl", labels)[:200], batch_size=100)
+    _, result = run(
+        model, arguments(tmp_path / "out", prompt_rate, offset_rate), train, collator, measure
+    )
+    assert result.before["accuracy"] <= 0.6
+    assert result.after["accuracy"] >= 0.85

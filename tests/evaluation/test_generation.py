@@ -1,0 +1,114 @@
+"""The prompt's cache shared by a batch gives the tokens of stock `generate` with virtual ids."""
+
+import pytest
+import torch
+
+from adept_llm import AdeptConfig, get_adapter, inject_adapter
+from adept_llm.evaluation.generation import generate
+from adept_llm.packing import use_packed_attention, why_not_packed
+from benchmarks.architectures import ARCHITECTURES, VOCAB, small_model
+
+METHODS = {
+    "adept": AdeptConfig("adept", 4, 3),
+    "dept": AdeptConfig("dept", 4, 3, offset_positions=9),
+    "prompt_tuning": AdeptConfig("prompt_tuning", 4),
+    "no prompt": AdeptConfig("adept", 0, 3),
+}
+NEW = 7
+
+
+def adapted(name, method):
+    model = inject_adapter(small_model(name), METHODS[method])
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in get_adapter(model).trained_parameters().values():
+            parameter += 0.5 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def prompts():
+    generator = torch.Generator().manual_seed(2)
+    return [torch.randint(3, VOCAB, (n,), generator=generator).tolist() for n in (5, 1, 9, 3, 5)]
+
+
+def stock(model, text, eos=None):
+    """Greedy tokens of one text by stock generate, [P][text]."""
+    ids = torch.tensor([get_adapter(model).virtual_token_ids + text])
+    options = {"do_sample": False, "pad_token_id": 0, "eos_token_id": eos}
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, **options)
+    return out[0, ids.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_tokens_are_those_of_stock_generate(name, method):
+    """INV 2; a prompt seen twice, a wrong position or a visible pad would change them."""
+    model = adapted(name, method)
+    eos = VOCAB - 1
+    expected = [stock(model, text, eos) for text in prompts()]
+    found = {i: ids for i, ids, _ in generate(model, prompts(), NEW, eos, batch_size=3)}
+    assert [found[i] for i in range(len(expected))] == [
+        ids[: ids.index(eos)] if eos in ids else ids for ids in expected
+    ]
+
+
+def test_packed_attention_changes_nothing():
+    """A model that was trained on packed rows generates as any other."""
+    model = adapted("llama-grouped", "adept")
+    before = sorted(generate(model, prompts(), NEW, VOCAB - 1))
+    assert why_not_packed(model.config, 20) is None
+    use_packed_attention(model)
+    after = sorted(generate(model, prompts(), NEW, VOCAB - 1))
+    assert [one[:2] for one in after] == [one[:2] for one in before]
+
+
+def test_answers_end_at_eos_and_certainty_is_of_their_tokens():
+    """A window is chosen by it: what is padded behind EOS must not count."""
+    model = adapted("llama-grouped", "adept")
+    text = prompts()[0]
+    whole = stock(model, text)
+    eos = whole[3]
+    cut = whole.index(eos)
+    # a companion that goes on for longer, so that the first row is padded
+    ((_, ids, certainty),) = (
+        one for one in generate(model, [text, prompts()[2]], NEW, eos) if one[0] == 0
+    )
+    assert ids == whole[:cut]
+    sequence = torch.tensor([get_adapter(model).virtual_token_ids + text + whole[: cut + 1]])
+    with torch.no_grad():
+        found = model(sequence).logits[0, -cut - 2 : -1].log_softmax(-1)
+    expected = found[torch.arange(cut + 1), torch.tensor(whole[: cut + 1])].mean()
+    assert certainty == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_the_models_own_generation_config_has_no_say():
+    """A penalty looks ids up in the logits, where virtual ids are out of range."""
+    model = adapted("llama-grouped", "adept")
+    before = sorted(generate(model, prompts(), NEW, VOCAB - 1))
+    model.generation_config.repetition_penalty = 1.7
+    model.generation_config.do_sample = True
+    model.generation_config.eos_token_id = before[0][1][0]
+    assert sorted(generate(model, prompts(), NEW, VOCAB - 1)) == before
+
+
+def test_the_prompt_is_computed_once():
+    """Not once per text or batch: that is the point."""
+    model = adapted("llama-grouped", "adept")
+    first = get_adapter(model).virtual_token_ids[0]
+    seen = []
+    get_adapter(model).register_forward_hook(lambda *call: seen.append(call[1][0] == first))
+    list(generate(model, prompts(), NEW, VOCAB - 1, batch_size=2))
+    assert sum(int(one.sum()) for one in seen) == 1
+
+
+def test_samples_are_drawn_by_torchs_seed():
+    """Different ones from one seed to the next, the same for the same."""
+    model = adapted("llama-grouped", "adept")
+
+    def draw(seed):
+        torch.manual_seed(seed)
+        found = generate(model, prompts()[:1] * 4, NEW, VOCAB - 1, temperature=1.0)
+        return [ids for _, ids, _ in found]
+
+    assert draw(0) == draw(0) != draw(1)
+    assert len({tuple(ids) for ids in draw(0)}) > 1

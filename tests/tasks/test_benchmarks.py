@@ -1,0 +1,240 @@
+"""Every benchmark task on rows in the hub's own columns; its text is held by a golden file.
+
+After a change that is meant, `python -m tests.tasks.test_benchmarks` writes the golden files anew.
+"""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from adept_llm.errors import InputError
+from adept_llm.tasks import get_task, load_split, task_names
+from adept_llm.tasks.rows import Row
+from adept_llm.tasks.splits import HELD_OUT, LARGE, SMALL, Part, few_shot, sample
+from adept_llm.tasks.templates import render
+from tests.tasks.conftest import CHATML, build_byte_level
+
+HERE = Path(__file__).parent
+FIXTURES = HERE / "fixtures"
+REAL = HERE.parents[2] / "shared" / "data"
+PAPERS = (
+    "cola sst2 mrpc stsb qqp mnli qnli rte boolq cb multirc wic wsc.fixed record "
+    "nq hotpotqa searchqa newsqa winogrande yelp_polarity scitail paws mbpp"
+).split()
+
+
+def written(name):
+    """The first two training examples of a task in all templates, targets marked."""
+    tokenizer = build_byte_level(add_bos=False, chat_template=CHATML)
+    task = get_task(name)
+    templates = ["plain", "alpaca", "chat"] + ["reference"] * bool(task.reference)
+    lines = []
+    for template in templates:
+        examples = load_split(task, "train", FIXTURES / name, reference=template == "reference")
+        for one in examples[:2]:
+            prompt = render(template, one, tokenizer)
+            context = prompt.text[slice(*prompt.context)]
+            lines += [
+                f"=== {template} {one.id} {one.group}".rstrip(),
+                f"{prompt.text}>>>{one.target}<<<",
+                f"--- context: {context!r}",
+                f"--- labels: {list(one.labels)} answers: {list(one.answers)}",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def test_all_of_the_papers_and_gsm8k():
+    """23 tasks, and the one that PEFT compares its methods on."""
+    assert len(PAPERS) == 23
+    assert set(task_names()) == {*PAPERS, "gsm8k"}
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_the_text_is_that_of_the_golden_file(name):
+    """Another wording would make every saved adapter of the task worse without a word."""
+    assert written(name) == (HERE / "golden" / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_splits_share_no_row(name):
+    """A row in two of them would be learnt and then measured."""
+    task = get_task(name)
+    ids = [
+        {f"{task.splits[split].split}:{one.id}" for one in load_split(task, split, FIXTURES / name)}
+        for split in ("train", "validation", "test")
+    ]
+    assert all(ids) and sum(map(len, ids)) == len(set.union(*ids))
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_a_missing_column_is_named(name, tmp_path):
+    """Whatever the task derives from it."""
+    task = get_task(name)
+    split = task.splits["train"].split
+    (row, *_) = map(json.loads, (FIXTURES / name / f"{split}.jsonl").read_text().splitlines())
+    for column in task.columns:
+        values = {key: value for key, value in row.items() if key != column}
+        with pytest.raises(InputError, match=f"f:1: task {name} needs column '{column}'; columns"):
+            task.example(Row("f:1", "f:1", values))
+
+
+# STS-B's labels are computed: see test_sts_b_snaps
+@pytest.mark.parametrize("name", [n for n in task_names() if get_task(n).labels and n != "stsb"])
+def test_an_unknown_label_is_named(name):
+    """A default label would spoil the training set."""
+    task = get_task(name)
+    split = task.splits["train"].split
+    (row, *_) = map(json.loads, (FIXTURES / name / f"{split}.jsonl").read_text().splitlines())
+    with pytest.raises(InputError, match=f"f:1: column '{task.target}' is -1; known: "):
+        task.example(Row("f:1", "f:1", row | {task.target: -1}))
+
+
+@pytest.mark.parametrize(
+    "value, word",
+    [(0.0, "0.0"), (0.1, "0.0"), (2.75, "2.8"), (3.25, "3.2"), (4.333, "4.4"), (5.0, "5.0")],
+)
+def test_sts_b_snaps(value, word):
+    """To steps of 0.2; the papers' code writes 3.25 as '3.2' but 4.333 as '4.3', no label."""
+    row = {"sentence1": "a", "sentence2": "b", "label": value}
+    for reference in (False, True):
+        example = get_task("stsb").example(Row("f:1", "f:1", row), reference)
+        assert example.target == word and word in example.labels and len(example.labels) == 26
+        assert example.answers == (str(value),)
+
+
+def test_sts_b_refuses_a_score_that_is_none():
+    """Out of range or no number."""
+    for value in (5.3, -1.0, "high"):
+        with pytest.raises(InputError, match="f:1: does not fit task stsb"):
+            row = {"sentence1": "a", "sentence2": "b", "label": value}
+            get_task("stsb").example(Row("f:1", "f:1", row))
+
+
+def test_winogrande_uses_both_options():
+    """The papers' code writes the first one twice."""
+    (example, *_) = load_split(get_task("winogrande"), "test", FIXTURES / "winogrande")
+    assert example.labels == ("cake", "box") and example.target == "cake"
+    (example, *_) = load_split(
+        get_task("winogrande"), "test", FIXTURES / "winogrande", reference=True
+    )
+    assert "option0: cake option1: box" in example.input and example.labels == ("0", "1")
+
+
+def test_question_answering_keeps_all_answers():
+    """Of which the best counts; the first is learnt."""
+    (example, *_) = load_split(get_task("newsqa"), "test", FIXTURES / "newsqa")
+    assert example.answers == ("bread, cake and tea", "bread")
+    assert example.target == "bread, cake and tea"
+    assert example.input[slice(*example.focus)] == example.target
+
+
+@pytest.mark.parametrize(
+    "text, one, other, marked",
+    [
+        ("Ann met Eve.", (0, "Ann"), (2, "Eve"), "* Ann * met # Eve #."),
+        ("Yes, the cat saw it.", (1, "The cat"), (4, "it"), "Yes, * the cat * saw # it #."),
+        ("It hid, the cat.", (2, "the cat"), (0, "It"), "# It # hid, * the cat *."),
+    ],
+)  # fmt: skip
+def test_wsc_marks(text, one, other, marked):
+    """By place, whichever comes first, and with punctuation outside."""
+    row = {
+        "text": text, "span1_index": one[0], "span1_text": one[1],
+        "span2_index": other[0], "span2_text": other[1], "label": 1,
+    }  # fmt: skip
+    assert get_task("wsc.fixed").example(Row("f:1", "f:1", row)).input == marked
+
+
+def test_wsc_refuses_a_place_that_is_none():
+    """Marks around nothing would be a riddle."""
+    row = {
+        "text": "Ann met Eve.", "span1_index": 0, "span1_text": "Ann",
+        "span2_index": 3, "span2_text": "she", "label": 1,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="f:1: .*there is no word 3 for 'she'"):
+        get_task("wsc.fixed").example(Row("f:1", "f:1", row))
+
+
+def test_t5_pads_punctuation_but_no_accents():
+    """As its regular expression says: letters, marks, numbers and '_' stay together."""
+    row = {"context": "a_b (c-d)  e\u0301, 3½!", "question": "who's?", "answers": ["c-d", "3½"]}
+    example = get_task("nq").example(Row("f:1", "f:1", row), reference=True)
+    assert example.input == "nq question: who ' s ? context: a_b ( c - d ) e\u0301 , 3½ !"
+    assert (example.target, example.answers) == ("c - d", ("c - d", "3½"))
+    assert example.input[slice(*example.focus)] == "c - d"
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_instructions_name_no_digit_label(name):
+    """A decoder knows words; digits are for the reference form."""
+    words = get_task(name).labels.values()
+    assert name == "stsb" or all(re.search("[a-z]", word) for word in words)
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_revisions_are_commits(name):
+    """A branch could change between two runs of one table."""
+    assert re.fullmatch("[0-9a-f]{40}", get_task(name).revision)
+
+
+def test_halves_are_those_of_the_papers_code():
+    """torch.randperm with seed 42: the first half validates."""
+    import torch
+
+    order = torch.randperm(277, generator=torch.Generator().manual_seed(42)).tolist()
+    assert set(SMALL["validation"].indices(277)) == set(order[:138])
+    assert set(SMALL["test"].indices(277)) == set(order[138:])
+    order = torch.randperm(67349, generator=torch.Generator().manual_seed(42)).tolist()
+    assert set(LARGE["validation"].indices(67349)) == set(order[:HELD_OUT])
+    assert LARGE["train"].indices(67349) == sorted(order[HELD_OUT:])
+    assert Part("train").indices(3) == [0, 1, 2]
+
+
+def test_few_shot_is_balanced_and_seeded():
+    """K examples in all, K / classes of each class; the odd ones from any."""
+    rows = load_split(get_task("sst2"), "train", FIXTURES / "sst2") * 3
+    rows = [dataclasses.replace(one, id=str(n)) for n, one in enumerate(rows)]
+    for shots in (1, 4, 5, 7):
+        drawn = few_shot(rows, shots, seed=1)
+        assert len(drawn) == len({one.id for one in drawn}) == shots
+        counts = [sum(one.target == word for one in drawn) for word in rows[0].labels]
+        assert min(counts) >= shots // 2
+        assert drawn == few_shot(rows, shots, seed=1)
+    draws = {tuple(one.id for one in few_shot(rows, 4, seed)) for seed in range(5)}
+    assert len(draws) > 1
+    with pytest.raises(InputError, match="need 3 of each, but class 0 has 0"):
+        few_shot([one for one in rows if one.target == "positive"], 6, 0)
+    assert len(few_shot(load_split(get_task("nq"), "train", FIXTURES / "nq"), 3, 0)) == 3
+
+
+def test_few_shot_of_many_classes_covers_the_scale():
+    """STS-B has more scores than shots: low and high ones must both be there."""
+    (one, *_) = load_split(get_task("stsb"), "train", FIXTURES / "stsb")
+    rows = [dataclasses.replace(one, target=word) for word in one.labels]
+    drawn = few_shot(rows, 2, seed=0)
+    assert sorted(float(each.target) < 2.5 for each in drawn) == [False, True]
+
+
+def test_sampling():
+    """All rows, or a seeded choice in their order."""
+    assert sample(3, None, 0) == sample(3, 9, 0) == [0, 1, 2]
+    assert sample(99, 5, 0) == sorted(sample(99, 5, 0)) != sample(99, 5, 1)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in REAL.glob("*")))
+def test_real_rows_fit(name):
+    """All that is on this machine."""
+    for split in ("train", "validation", "test"):
+        for reference in (False, True):
+            task = get_task(name)
+            if task.reference or not reference:
+                assert load_split(task, split, REAL / name, reference=reference)
+
+
+if __name__ == "__main__":
+    (HERE / "golden").mkdir(exist_ok=True)
+    for each in task_names():
+        (HERE / "golden" / f"{each}.txt").write_text(written(each))

@@ -1,0 +1,150 @@
+"""The frozen base: in its stored type, or in 4 and 8 bits; refused before weights are read."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
+from adept_llm.adapters.sharding import gathered, root_mean_square
+from adept_llm.backbone import load_config, load_model, pick_dtype
+from adept_llm.cli.main import main
+from adept_llm.demo import MODEL
+from adept_llm.quantization import check_quantization
+from benchmarks.packing_parity import loss_and_gradients, make_examples
+
+EXAMPLES = make_examples([(9, 2), (5, 3), (12, 1)])
+
+
+def adapted(quantization, dtype="float32"):
+    model = load_model(str(MODEL), None, dtype, quantization)
+    model = inject_adapter(model, AdeptConfig("adept", 4, 3))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in get_adapter(model).trained_parameters().values():
+            value.add_(0.1 * torch.randn(value.shape, generator=generator))
+    return model.train()
+
+
+def measured(model):
+    from adept_llm.packing import PaddedCollator
+
+    return loss_and_gradients(
+        model, PaddedCollator(get_adapter(model).virtual_token_ids, 0), EXAMPLES
+    )
+
+
+def dequantized(model):
+    """The same base as a dense model."""
+    from bitsandbytes import functional, nn
+
+    dense = adapted("none")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear4bit):
+            weight = functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
+            dense.get_submodule(name).weight.data = weight.float()
+    return dense
+
+
+def relative(found, reference):
+    return (found - reference).norm() / reference.norm()
+
+
+def test_nf4_computes_with_the_dequantised_weights():
+    """To fp32 rounding, and after a forward pass without gradients too.
+
+    That pass breaks later gradients where CPUs have AVX512-BF16, unless it is prevented.
+    """
+    model = adapted("nf4")
+    loss, gradients = measured(dequantized(model))
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[5, 6, 7]]))
+    model.train()
+    found, found_gradients = measured(model)
+    assert found == pytest.approx(loss, rel=1e-5)
+    for name, gradient in gradients.items():
+        assert relative(found_gradients[name], gradient) < 1e-4, name
+
+
+@pytest.mark.parametrize("quantization, most", [("nf4", 0.1), ("int8", 0.02)])
+def test_quantised_loss_is_near_the_dense_one(quantization, most):
+    loss, _ = measured(adapted("none"))
+    found, _ = measured(adapted(quantization))
+    assert found == pytest.approx(loss, rel=most) and found != loss
+
+
+@pytest.mark.parametrize("quantization, share", [("nf4", 0.16), ("int8", 0.27)])
+def test_quantised_layers_take_the_bytes_they_should(quantization, share):
+    """Half a byte or one byte for each weight of the linear layers, and the scales."""
+    dense, small = (load_model(str(MODEL), None, "float32", q) for q in ("none", quantization))
+
+    def size(model):
+        return sum(
+            p.numel() * p.element_size() for n, p in model.named_parameters() if "_proj" in n
+        )
+
+    assert size(small) < share * size(dense)
+    # everything else keeps its type and values: nothing is upcast, the table is whole
+    assert torch.equal(small.get_input_embeddings().weight, dense.get_input_embeddings().weight)
+    half = load_model(str(MODEL), None, "bfloat16", quantization)
+    assert half.get_input_embeddings().weight.dtype == torch.bfloat16
+    assert half.model.norm.weight.dtype == torch.bfloat16
+
+
+def test_gradient_checkpointing_changes_nothing():
+    for quantization in ("none", "nf4"):
+        model = adapted(quantization)
+        loss, gradients = measured(model)
+        for reentrant in (False, True):
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            again, again_gradients = measured(model)
+            assert again == pytest.approx(loss, rel=1e-6)
+            for name, gradient in gradients.items():
+                assert relative(again_gradients[name], gradient) < 1e-5, (quantization, name)
+
+
+@pytest.mark.parametrize(
+    "quantization, config, stage, said",
+    [
+        ("int8", {}, 3, "--quantization nf4"),
+        ("nf5", {}, 0, "known: none, nf4, int8"),
+        ("nf4", {"quantization_config": {}}, 0, "stored quantised already"),
+    ],
+)
+def test_what_cannot_work_is_refused(quantization, config, stage, said):
+    with pytest.raises(InputError, match=said):
+        check_quantization(quantization, SimpleNamespace(**config), torch.float32, stage)
+
+
+def test_missing_library_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install"):
+        check_quantization("nf4", SimpleNamespace(), torch.float32)
+
+
+def test_refusal_comes_before_weights(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("adept_llm.cli.train.load_model", lambda *a: pytest.fail("weights read"))
+    monkeypatch.setattr("adept_llm.cli.train.read_data", lambda *a: pytest.fail("data read"))
+    monkeypatch.setattr("adept_llm.training.arguments.join_ranks_on_cpu", lambda: None)
+    monkeypatch.setenv("RANK", "0")
+    argv = ["--model_name_or_path", MODEL, "--train_file", "none.jsonl", "--output_dir", tmp_path]
+    argv += ["--quantization", "int8", "--deepspeed", "ds_configs/zero3.json", "--use_cpu", "true"]
+    assert main(["train", *map(str, argv)]) == 2
+    assert "int8 weights stay whole" in capsys.readouterr().err
+
+
+def test_float16_is_never_picked_by_itself():
+    config = load_config(str(MODEL))
+    config.dtype = torch.float16
+    assert pick_dtype("auto", config) in (torch.float32, torch.bfloat16)
+    assert pick_dtype("float16", config) == torch.float16
+    config.dtype = torch.bfloat16
+    assert pick_dtype("auto", config) == torch.bfloat16
+
+
+def test_rms_of_a_table_does_not_depend_on_the_slabs():
+    table = torch.randn(9000, 7, generator=torch.Generator().manual_seed(0))
+    assert root_mean_square(table) == pytest.approx(table.double().square().mean().sqrt().item())
+    with gathered(table) as whole:
+        assert torch.equal(whole, table)

@@ -1,0 +1,90 @@
+"""Memory estimates against a real step's saved tensors, and what is refused."""
+
+import pytest
+import torch
+
+from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
+from adept_llm.memory import GIB, KNOWN_SHAPES, check_device, estimate, known_shape
+from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
+from adept_llm.tasks import Encoded
+from benchmarks.architectures import ARCHITECTURES, small_model
+
+CONFIG = AdeptConfig("adept", 5, 3)
+
+
+def really_saved(name, packing, batch, tokens):
+    """Bytes of the distinct tensors that a real step keeps for its backward pass."""
+    model = inject_adapter(small_model(name), CONFIG).train()
+    ids = get_adapter(model).virtual_token_ids
+    collator = PaddedCollator(ids, 0)
+    if packing == "shared_prefix":
+        use_packed_attention(model)
+        collator = SharedPrefixCollator(ids)
+    inputs = collator([Encoded([3] * (tokens - 2), [4, 2], "", -1, 0)] * batch)
+    labels = inputs.pop("labels")
+    for extra in ("example_ids", "num_text_tokens"):
+        inputs.pop(extra)
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = (tensor.untyped_storage().nbytes(), tensor)
+        return tensor
+
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = model(**inputs, use_cache=False).logits.flatten(0, -2)
+        torch.nn.functional.cross_entropy(logits, labels.flatten())
+    return sum(size for pointer, (size, _) in kept.items() if pointer not in own)
+
+
+@pytest.mark.parametrize("packing", ["shared_prefix", "padded"])
+@pytest.mark.parametrize("name", ["llama-grouped", "qwen3", "gemma3", "gpt_neox"])
+def test_activations_are_what_a_real_step_keeps(name, packing):
+    config = small_model(name).config
+    needs = estimate(config, CONFIG, torch.float32, "none", 8, 40, packing)
+    real = really_saved(name, packing, 8, 40)
+    assert needs.activations == pytest.approx(real, rel=0.25)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_counts_are_exact_for_every_architecture(name):
+    model = small_model(name)
+    needs = estimate(model.config, CONFIG, torch.float32, batch_size=2, num_tokens=8)
+    assert needs.frozen_parameters == sum(p.numel() for p in model.parameters())
+    adapter = get_adapter(inject_adapter(model, CONFIG))
+    trained = sum(p.numel() for p in adapter.trained_parameters().values())
+    assert needs.trained_parameters == trained and needs.adapter == 16 * trained
+
+
+def test_llama_2_sizes_are_the_published_ones():
+    """Weights in bf16 and NF4 with double quantisation, in GiB: DESIGN's own arithmetic."""
+    found = {}
+    for name in KNOWN_SHAPES:
+        for quantization in ("none", "nf4"):
+            needs = estimate(known_shape(name), AdeptConfig(), torch.bfloat16, quantization, 1, 8)
+            found[name[-6:-3], quantization] = round(needs.weights / GIB, 2)
+    assert found == {
+        ("-7b", "none"): 12.55, ("-7b", "nf4"): 3.6,
+        ("13b", "none"): 24.24, ("13b", "nf4"): 6.71,
+    }  # fmt: skip
+
+
+def test_checkpointing_and_packing_save_memory():
+    config = known_shape("meta-llama/Llama-2-7b-hf")
+    sizes = [
+        estimate(config, AdeptConfig(), torch.bfloat16, "none", 16, 64, packing, ck).activations
+        for packing, ck in (("padded", False), ("shared_prefix", False), ("shared_prefix", True))
+    ]
+    assert sizes[0] > 1.5 * sizes[1] > 3 * sizes[2]
+
+
+def test_what_a_machine_cannot_hold_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = known_shape("meta-llama/Llama-2-7b-hf")
+    small = estimate(config, AdeptConfig(), torch.bfloat16, "nf4", 1, 16)
+    with pytest.raises(InputError, match="needs a GPU.*--use_cpu true"):
+        check_device("base", small)
+    check_device("base", small, use_cpu=True)
+    huge = estimate(config, AdeptConfig(), torch.bfloat16, "none", 4096, 4000)
+    with pytest.raises(InputError, match="--gradient_checkpointing true"):
+        check_device("base", huge, use_cpu=True)
