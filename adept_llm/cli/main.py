@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from adept_llm.errors import InputError
 
-COMMANDS = ("train", "evaluate", "generate", "merge", "estimate", "tasks")
+COMMANDS = ("train", "evaluate", "generate", "merge", "estimate", "tasks", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -43,12 +43,16 @@ class StopOnSignal(TrainerCallback):
         self._before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
+        self._received = self._received or number
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Make a group for the ranks to agree over, which costs a GPU no synchronisation."""
         if dist.is_initialized() and self._group is None:
             self._group = dist.new_group(backend="gloo")
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """Let the group go: one that outlives the process group may abort the interpreter's end."""
+        self._group = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask all ranks; save and stop if one of them was told to."""

@@ -31,7 +31,7 @@ from benchmarks.sharding_parity import (
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-STEPS = 250
+STEPS = 150
 # accelerate's own start of several CPU ranks needs MPI; this one is torchrun's
 ACCELERATE = (
     "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"

@@ -1,0 +1,81 @@
+"""Doctor: one line for each check, alone and on two ranks; failures named with a fix."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adept_llm.cli.doctor import launcher, written_and_seen
+from adept_llm.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def doctor(capsys, *argv):
+    code = main(["doctor", "--use_cpu", "true", *map(str, argv)])
+    return code, capsys.readouterr().out
+
+
+def test_all_is_well_on_one_process(capsys, tmp_path):
+    code, out = doctor(
+        capsys, "--output_dir", tmp_path / "out", "--deepspeed", "ds_configs/zero3.json"
+    )
+    assert code == 0 and "FAIL" not in out
+    for name in ("torch", "deepspeed", "host memory", "disk of output_dir", "ZeRO-3", "output_dir"):
+        assert name in out
+    assert not (tmp_path / "out").exists()  # it leaves nothing behind
+
+
+def test_failures_are_counted_and_say_what_to_do(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    config = json.loads((ROOT / "ds_configs" / "zero3.json").read_text())
+    config["gradient_clipping"] = 1.0
+    (tmp_path / "bad.json").write_text(json.dumps(config))
+    code, out = doctor(
+        capsys, "--output_dir", tmp_path / "file", "--deepspeed", tmp_path / "bad.json",
+        "--ranks", 2,
+    )  # fmt: skip
+    assert code == 2 and out.count("FAIL") == 3
+    assert '"gradient_clipping": "auto"' in out and "2 ranks were asked for" in out
+    assert "name a folder that can be written" in out
+
+
+def test_missing_nvme_folder(capsys, tmp_path):
+    code, out = doctor(
+        capsys, "--output_dir", tmp_path, "--deepspeed", "ds_configs/zero3_offload_nvme.json"
+    )
+    assert code == 2 and "nvme_path" in out
+
+
+def test_half_a_launcher(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (finding,) = launcher(None)
+    assert "LOCAL_RANK" in finding.state and "torchrun" in finding.fix
+
+
+def test_a_folder_that_another_rank_does_not_see(tmp_path):
+    def gather(value):
+        return [value, False] if isinstance(value, bool) else [value, value]
+
+    finding = written_and_seen(tmp_path, gather)
+    assert "ranks [1]" in finding.state and "all nodes share" in finding.fix
+
+
+@pytest.mark.parametrize("ranks", [2])
+def test_two_ranks(tmp_path, ranks):
+    command = [
+        Path(sys.executable).with_name("torchrun"), "--standalone", f"--nproc-per-node={ranks}",
+        "-m", "adept_llm.cli.main", "doctor", "--use_cpu", "true", "--output_dir", tmp_path,
+        "--ranks", ranks,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*map(str, command)], env=environment, cwd=ROOT, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 joined, gloo" in done.stdout and "sum of 4 MB" in done.stdout
+    assert done.stdout.count("seen by all ranks") == 1  # rank 0 speaks for all

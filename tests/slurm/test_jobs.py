@@ -1,0 +1,172 @@
+"""The job scripts on a real Slurm of two nodes: trained, stopped, requeued, lost and gone on."""
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adept_llm.cli.main import main
+from adept_llm.demo import MODEL
+from adept_llm.demo.world import examples
+from adept_llm.training.log_file import LOG_FILE, read_losses
+from tests.slurm.cluster import ask, cluster, kill_node, start_node, why_not
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no Slurm: {why_not()}")
+ROOT = Path(__file__).parents[2]
+STEPS = 120
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("slurm")
+
+
+@pytest.fixture(scope="module")
+def slurm(root):
+    with cluster(root) as environment:
+        yield {
+            **environment, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu",
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe(root):
+    """A recipe without batch size, and its losses on one process."""
+    data = root / "train.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in examples(0, 70, "train")))
+    path = root / "recipe.yaml"
+    settings = {
+        "model_name_or_path": str(MODEL), "train_file": str(data), "max_steps": STEPS,
+        "report_to": "none", "use_cpu": True, "disable_tqdm": True, "num_virtual_tokens": 5,
+        "bottleneck_size": 8, "max_length": 64, "learning_rate": 0.01, "save_strategy": "steps",
+        "save_steps": 20, "save_total_limit": 2,
+    }  # fmt: skip
+    path.write_text(json.dumps(settings))
+    alone = ["--per_device_train_batch_size", "8", "--output_dir", str(root / "alone")]
+    assert main(["train", str(path), *alone]) == 0
+    return path, read_losses(root / "alone")
+
+
+def submit(slurm, *words):
+    """The job's id."""
+    answer = ask(["sbatch", "--parsable", *map(str, words)], slurm, cwd=ROOT)
+    return answer.split(";")[0]
+
+
+def train(slurm, recipe, out, *options, script="slurm/train.sbatch"):
+    return submit(
+        slurm, "--nodes=2", "--gres=gpu:1", f"--output={out}.txt", *options, script, out,
+        recipe[0], "--per_device_train_batch_size", "4",
+    )  # fmt: skip
+
+
+def wait_for_step(out, step, seconds=90):
+    wait_until(lambda: (out / LOG_FILE).exists() and len(read_losses(out)) >= step, seconds)
+
+
+def wait_until(condition, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def field(slurm, job, name):
+    found = re.search(rf"\b{name}=(\S+)", ask(["scontrol", "show", "job", job], slurm))
+    return found.group(1) if found else None
+
+
+def wait_for_end(slurm, job, state="COMPLETED"):
+    ends = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+    wait_until(lambda: field(slurm, job, "JobState") in ends, 120)
+    assert field(slurm, job, "JobState") == state
+
+
+def check_losses(out, recipe):
+    losses = read_losses(out)
+    assert sorted(losses) == list(range(1, STEPS + 1))
+    assert losses[STEPS] == pytest.approx(recipe[1][STEPS], rel=1e-3)
+    assert losses[5] == pytest.approx(recipe[1][5], rel=1e-5)
+    assert (out / "run.json").exists()
+
+
+def test_two_nodes_stopped_before_the_limit_and_requeued(slurm, recipe, root):
+    out = root / "usr1"
+    job = train(slurm, recipe, out)
+    wait_for_step(out, 3)
+    # what Slurm does at the time that --signal=B:USR1@180 names, but now; and once more
+    for _ in range(2):
+        ask(["scancel", "--signal=USR1", "--batch", job], slurm)
+    wait_for_end(slurm, job)
+    text = out.with_suffix(".txt").read_text()
+    assert "stopped by SIGUSR1" in text and "not finished (code 75): requeue" in text
+    assert "start 1, on node[1-2]" in text and text.rstrip().endswith("finished")
+    assert "resume: newest complete checkpoint" in text
+    check_losses(out, recipe)
+
+
+def test_a_lost_node(slurm, recipe, root):
+    out = root / "lost"
+    job = train(slurm, recipe, out)
+    wait_for_step(out, 25)
+    kill_node(root, "node2")
+    wait_until(lambda: field(slurm, job, "Restarts") == "1")
+    start_node(root, "node2", slurm)
+    wait_for_end(slurm, job)
+    assert "not finished" in logged(out) and "start 1" in logged(out)
+    check_losses(out, recipe)
+
+
+def logged(out):
+    path = out.with_suffix(".txt")
+    return path.read_text() if path.exists() else ""
+
+
+def test_preempted_by_another_job(slurm, recipe, root):
+    out = root / "preempted"
+    job = train({**slurm, "LAUNCHER": "torchrun"}, recipe, out)
+    wait_for_step(out, 3)
+    urgent = submit(
+        slurm, "--partition=urgent", "--nodes=2", "--gres=gpu:1", "--output=/dev/null",
+        "--wrap", "sleep 1",
+    )  # fmt: skip
+    wait_for_end(slurm, urgent)
+    wait_for_end(slurm, job)
+    assert "told to stop" in logged(out) and "start 1" in logged(out)
+    check_losses(out, recipe)
+
+
+def test_an_array_of_which_one_is_requeued_and_an_evaluation_behind_it(slurm, recipe, root):
+    grid = root / "grid.txt"
+    grid.write_text("".join(f"--max_steps 60 --seed {seed}\n" for seed in range(4)))
+    out = root / "sweep"
+    array = submit(
+        slurm, "--array=0-3", "--nodes=1", "--ntasks=1", "--cpus-per-task=4",
+        f"--output={out}-%a.txt", "slurm/sweep.sbatch", out, grid, recipe[0],
+        "--per_device_train_batch_size", "8",
+    )  # fmt: skip
+    data = json.loads(recipe[0].read_text())["train_file"]
+    evaluation = submit(
+        slurm, f"--dependency=afterok:{array}", "--nodes=1", f"--output={out}-evaluation.txt",
+        "slurm/evaluate.sbatch", out / "3", "--file", data, "--max_samples", "8",
+    )  # fmt: skip
+    wait_for_step(out / "3", 3)
+    ask(["scancel", "--signal=USR1", "--batch", f"{array}_3"], slurm)
+    wait_for_end(slurm, evaluation)
+    for task in range(4):
+        text = Path(f"{out}-{task}.txt").read_text()
+        assert text.rstrip().endswith("finished")
+        assert ("start 1" in text) == (task == 3), text
+        assert len(read_losses(out / str(task))) == 60
+    assert "accuracy" in Path(f"{out}-evaluation.txt").read_text()
+
+
+def test_a_run_that_fails_is_not_requeued(slurm, root):
+    job = submit(slurm, f"--output={root}/bad.txt", "slurm/train.sbatch", root / "bad", "none.yaml")
+    wait_for_end(slurm, job, "FAILED")
+    assert "none.yaml: cannot be read" in (root / "bad.txt").read_text()
+    assert field(slurm, job, "Restarts") == "0"
