@@ -159,8 +159,7 @@ def stop(root, environment):
             if path.exists():
                 process = psutil.Process(int(path.read_text()))
                 if process.name() in ("slurmd", "slurmctld", "munged"):
-                    process.terminate()
-                    process.wait(10)
+                    process.kill()
 
 
 def run(command, environment):

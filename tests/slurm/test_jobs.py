@@ -94,75 +94,74 @@ def check_losses(out, recipe):
     assert (out / "run.json").exists()
 
 
-def test_two_nodes_stopped_before_the_limit_and_requeued(slurm, recipe, root):
-    out = root / "usr1"
+@pytest.fixture(scope="module")
+def disturbed(slurm, recipe, root):
+    """Jobs side by side: one on two nodes, and an array of four with an evaluation behind it."""
+    out, sweep, grid = root / "usr1", root / "sweep", root / "grid.txt"
     job = train(slurm, recipe, out)
-    wait_for_step(out, 3)
+    grid.write_text("".join(f"--max_steps 40 --seed {seed}\n" for seed in range(4)))
+    array = submit(
+        slurm, "--array=0-3", "--nodes=1", "--ntasks=1", "--cpus-per-task=2",
+        f"--output={sweep}-%a.txt", "slurm/sweep.sbatch", sweep, grid, recipe[0],
+        "--per_device_train_batch_size", "8",
+    )  # fmt: skip
+    data = json.loads(recipe[0].read_text())["train_file"]
+    evaluation = submit(
+        slurm, f"--dependency=afterok:{array}", "--nodes=1", f"--output={sweep}-evaluation.txt",
+        "slurm/evaluate.sbatch", sweep / "3", "--file", data, "--max_samples", "8",
+    )  # fmt: skip
     # what Slurm does at the time that --signal=B:USR1@180 names, but now; and once more
-    for _ in range(2):
-        ask(["scancel", "--signal=USR1", "--batch", job], slurm)
-    wait_for_end(slurm, job)
-    text = out.with_suffix(".txt").read_text()
+    for one, folder in ((job, out), (f"{array}_3", sweep / "3")):
+        wait_for_step(folder, 1)
+        for _ in range(2):
+            ask(["scancel", "--signal=USR1", "--batch", one], slurm)
+    for one in (job, evaluation):
+        wait_for_end(slurm, one)
+    return out, sweep
+
+
+def test_two_nodes_stopped_before_the_limit_and_requeued(disturbed, recipe):
+    out, _ = disturbed
+    text = logged(out)
     assert "stopped by SIGUSR1" in text and "not finished (code 75): requeue" in text
     assert "start 1, on node[1-2]" in text and text.rstrip().endswith("finished")
     assert "resume: newest complete checkpoint" in text
     check_losses(out, recipe)
 
 
-def test_a_lost_node(slurm, recipe, root):
-    out = root / "lost"
-    job = train(slurm, recipe, out)
-    wait_for_step(out, 25)
+def test_an_array_of_which_one_is_requeued_and_an_evaluation_behind_it(disturbed):
+    _, sweep = disturbed
+    for task in range(4):
+        text = Path(f"{sweep}-{task}.txt").read_text()
+        assert text.rstrip().endswith("finished")
+        assert ("start 1" in text) == (task == 3), text
+        assert len(read_losses(sweep / str(task))) == 40
+    assert "accuracy" in Path(f"{sweep}-evaluation.txt").read_text()
+
+
+def test_preempted_then_a_node_lost(slurm, recipe, root):
+    """By torchrun this time."""
+    out = root / "preempted"
+    job = train({**slurm, "LAUNCHER": "torchrun"}, recipe, out)
+    wait_for_step(out, 1)
+    urgent = submit(
+        slurm, "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null",
+        "--wrap", "sleep 0",
+    )  # fmt: skip
+    wait_for_end(slurm, urgent)
+    stopped_at = max(read_losses(out))
+    assert "told to stop" in logged(out) and stopped_at < STEPS
+    wait_until(lambda: max(read_losses(out)) > stopped_at // 20 * 20 + 25)  # behind a checkpoint
     kill_node(root, "node2")
-    wait_until(lambda: field(slurm, job, "Restarts") == "1")
+    wait_until(lambda: field(slurm, job, "Restarts") == "2")
     start_node(root, "node2", slurm)
     wait_for_end(slurm, job)
-    assert "not finished" in logged(out) and "start 1" in logged(out)
+    assert "start 2" in logged(out)
     check_losses(out, recipe)
 
 
 def logged(out):
-    path = out.with_suffix(".txt")
-    return path.read_text() if path.exists() else ""
-
-
-def test_preempted_by_another_job(slurm, recipe, root):
-    out = root / "preempted"
-    job = train({**slurm, "LAUNCHER": "torchrun"}, recipe, out)
-    wait_for_step(out, 3)
-    urgent = submit(
-        slurm, "--partition=urgent", "--nodes=2", "--gres=gpu:1", "--output=/dev/null",
-        "--wrap", "sleep 1",
-    )  # fmt: skip
-    wait_for_end(slurm, urgent)
-    wait_for_end(slurm, job)
-    assert "told to stop" in logged(out) and "start 1" in logged(out)
-    check_losses(out, recipe)
-
-
-def test_an_array_of_which_one_is_requeued_and_an_evaluation_behind_it(slurm, recipe, root):
-    grid = root / "grid.txt"
-    grid.write_text("".join(f"--max_steps 60 --seed {seed}\n" for seed in range(4)))
-    out = root / "sweep"
-    array = submit(
-        slurm, "--array=0-3", "--nodes=1", "--ntasks=1", "--cpus-per-task=4",
-        f"--output={out}-%a.txt", "slurm/sweep.sbatch", out, grid, recipe[0],
-        "--per_device_train_batch_size", "8",
-    )  # fmt: skip
-    data = json.loads(recipe[0].read_text())["train_file"]
-    evaluation = submit(
-        slurm, f"--dependency=afterok:{array}", "--nodes=1", f"--output={out}-evaluation.txt",
-        "slurm/evaluate.sbatch", out / "3", "--file", data, "--max_samples", "8",
-    )  # fmt: skip
-    wait_for_step(out / "3", 3)
-    ask(["scancel", "--signal=USR1", "--batch", f"{array}_3"], slurm)
-    wait_for_end(slurm, evaluation)
-    for task in range(4):
-        text = Path(f"{out}-{task}.txt").read_text()
-        assert text.rstrip().endswith("finished")
-        assert ("start 1" in text) == (task == 3), text
-        assert len(read_losses(out / str(task))) == 60
-    assert "accuracy" in Path(f"{out}-evaluation.txt").read_text()
+    return out.with_suffix(".txt").read_text()
 
 
 def test_a_run_that_fails_is_not_requeued(slurm, root):
