@@ -1,11 +1,14 @@
 """The frozen model and its tokenizer: everything checked before a weight is read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from adept_llm.errors import InputError
+from adept_llm.quantization import check_quantization, loading_options, prepare_for_adapters
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -43,32 +46,93 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> Any:
         raise InputError(f"tokenizer: {name_or_path} has none ({_first_line(error)})") from error
 
 
-def load_model(name_or_path: str, revision: str | None = None, dtype: str = "auto") -> Any:
+def load_model(
+    name_or_path: str,
+    revision: str | None = None,
+    dtype: str = "auto",
+    quantization: str = "none",
+) -> Any:
     """The decoder, in evaluation mode, on the GPU where there is one.
 
+    Where training arguments with a ZeRO-3 configuration exist, each rank reads its share alone.
+
+    Args:
+        name_or_path: hub name or folder.
+        revision: commit on the hub.
+        dtype: of the weights and the computation, see `pick_dtype`.
+        quantization: none, nf4 or int8; of the linear layers.
+
     Raises:
-        InputError: if the weights are missing or damaged.
+        InputError: if the weights are missing or damaged, or the quantisation cannot work.
     """
     from transformers import AutoModelForCausalLM
 
+    config = load_config(name_or_path, revision)
+    wanted = pick_dtype(dtype, config)
+    shards = shards_weights()
+    check_quantization(quantization, config, wanted, 3 if shards else 0)
     model: Any
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name_or_path, revision=revision, dtype=pick_dtype(dtype, load_config(name_or_path))
-        )
+        with _sharded_as(wanted):
+            model = AutoModelForCausalLM.from_pretrained(
+                name_or_path,
+                revision=revision,
+                dtype=wanted,
+                **loading_options(quantization, wanted),
+            )
     except (OSError, ValueError) as error:
         raise InputError(f"model_name_or_path: {name_or_path}: {_first_line(error)}") from error
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    prepare_for_adapters(model)
+    if not shards and getattr(model, "hf_quantizer", None) is None:
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.eval()
+
+
+def shards_weights() -> bool:
+    """Whether models are loaded in slices, because a ZeRO-3 configuration is in force."""
+    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+
+    return is_deepspeed_zero3_enabled()
+
+
+@contextmanager
+def _sharded_as(dtype: torch.dtype) -> Iterator[None]:
+    """Let DeepSpeed read slices in a dtype.
+
+    It takes the dtype of training, fp32 here, and would upcast a bfloat16 base.
+    """
+    from transformers.integrations.deepspeed import deepspeed_config
+
+    config = deepspeed_config() if shards_weights() else None
+    if config is None or dtype == torch.float32:
+        yield
+        return
+    name = {torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    before = config.get(name)
+    config[name] = {"enabled": True}
+    try:
+        yield
+    finally:
+        if before is None:
+            del config[name]
+        else:
+            config[name] = before
 
 
 def pick_dtype(dtype: str, config: Any) -> torch.dtype:
-    """The frozen weights' dtype: as asked, else the checkpoint's, but never float16 on a CPU."""
+    """The frozen weights' dtype: as asked, else the checkpoint's, but not float16.
+
+    float16 has no room for large activations and its gradients underflow; bfloat16 takes its place
+    on GPUs that have it, float32 on CPUs, whose float16 products are forty times slower.
+    """
     if dtype != "auto":
         return DTYPES[dtype]
     stored = getattr(config, "dtype", None) or torch.float32
-    # float16 products on CPUs run forty times slower than float32 ones
-    slow = stored == torch.float16 and not torch.cuda.is_available()
-    return torch.float32 if slow else stored
+    if stored != torch.float16:
+        return stored
+    if not torch.cuda.is_available():
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 def check_context(config: Any, num_virtual_tokens: int, max_length: int) -> None:

@@ -13,6 +13,7 @@ from adept_llm.adapters.embedding import (
     PromptEmbedding,
     embed_scale_of,
 )
+from adept_llm.adapters.sharding import full_shape, gathered, root_mean_square
 from adept_llm.errors import InputError
 
 
@@ -34,7 +35,8 @@ def inject_adapter(model: Any, config: AdeptConfig, tokenizer: Any = None) -> An
     table = describe_table(model, base)
     # the start is drawn on the CPU, so that it does not depend on the device
     generator = torch.Generator().manual_seed(config.init_seed)
-    prompt = _initial_prompt(config, table, base.weight.detach(), tokenizer, generator)
+    with gathered(base.weight) as weight:
+        prompt = _initial_prompt(config, table, weight, tokenizer, generator)
     embedding = EMBEDDINGS[config.method](base, config, table)
     with torch.no_grad():
         embedding.prompt.copy_(prompt / table.rms)
@@ -103,13 +105,14 @@ def check_model(model: Any) -> nn.Embedding:
 
 def describe_table(model: Any, base: nn.Embedding) -> BaseTable:
     """Facts by which a saved adapter recognises its base."""
-    weight = base.weight.detach()
-    rms = torch.linalg.vector_norm(weight, dtype=torch.float32).item() / weight.numel() ** 0.5
+    with gathered(base.weight) as weight:
+        rms = root_mean_square(weight)
+    vocab_size, hidden_size = full_shape(base.weight)
     if not rms > 0 or rms == float("inf"):
         raise InputError(f"model: the embedding table has rms {rms}; its weights are not loaded")
     return BaseTable(
-        vocab_size=weight.shape[0],
-        hidden_size=weight.shape[1],
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
         rms=rms,
         name_or_path=getattr(model.config, "_name_or_path", None) or None,
         revision=getattr(model.config, "_commit_hash", None),

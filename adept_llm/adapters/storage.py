@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable, config_from_json, config_to_json
-from adept_llm.adapters.embedding import EMBEDDINGS
+from adept_llm.adapters.embedding import EMBEDDINGS, PromptEmbedding
 from adept_llm.adapters.injection import attach, check_model, describe_table, get_adapter
+from adept_llm.adapters.sharding import is_sharded
 from adept_llm.errors import InputError
 
 CONFIG_FILE = "adapter_config.json"
@@ -30,17 +32,39 @@ def save_adapter(model: Any, folder: str | Path) -> Path:
         The folder.
 
     Raises:
-        InputError: if the model has no adapter.
+        InputError: if the model has no adapter, or it is split over ranks.
     """
+    adapter = get_adapter(model)
+    values = adapter.trained_parameters()
+    if any(is_sharded(value) for value in values.values()):
+        raise InputError("adapter: is split over the ranks by ZeRO-3; use trainer.save_model")
+    return write_files(Path(folder), adapter_files(adapter, values))
+
+
+def adapter_files(adapter: PromptEmbedding, values: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """File name -> content of a saved adapter with these values, by parameter name."""
     from safetensors.torch import save
 
-    adapter = get_adapter(model)
-    tensors = {n: p.detach().cpu().contiguous() for n, p in adapter.trained_parameters().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in values.items()}
     config = json.dumps(config_to_json(adapter.config, adapter.table), indent=2) + "\n"
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
-    write_whole(folder / CONFIG_FILE, config.encode())
+    return {
+        WEIGHTS_FILE: save(tensors, metadata={"format": "pt"}),
+        CONFIG_FILE: config.encode(),
+    }
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files into a folder, each whole or not at all.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_whole(folder / name, content)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     return folder
 
 

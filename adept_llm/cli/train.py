@@ -25,6 +25,7 @@ from adept_llm.errors import InputError
 from adept_llm.evaluation.measure import Measure
 from adept_llm.evaluation.metrics import RUNS_CODE
 from adept_llm.memory import check_device, estimate, known_shape
+from adept_llm.quantization import check_quantization
 from adept_llm.table import format_table
 from adept_llm.tasks import (
     Encoder,
@@ -36,6 +37,8 @@ from adept_llm.tasks import (
     read_instructions,
 )
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
+from adept_llm.training.launch import adopt_slurm_ranks, leave_together
 from adept_llm.training.run import make_collator, run
 
 
@@ -45,6 +48,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for whatever the user can mend; nothing is written then.
     """
+    adopt_slurm_ranks()
     kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
     base, config, data, args = parse(kinds, argv)
     if not args.output_dir:
@@ -54,14 +58,20 @@ def main(argv: Sequence[str]) -> None:
         logging.disable_progress_bar()
     name = base.model_name_or_path
     model_config = known_shape(name) or load_config(name, base.model_revision)
-    needs = estimate(
-        model_config, config, pick_dtype(base.dtype, model_config), "none",
-        args.per_device_train_batch_size, data.max_length, args.packing,
-        args.gradient_checkpointing,
-    )  # fmt: skip
-    if not args.deepspeed:
+    dtype = pick_dtype(base.dtype, model_config)
+    stage = zero_stage(read_deepspeed(args.deepspeed)) if args.deepspeed else 0
+    check_quantization(base.quantization, model_config, dtype, stage)
+    if base.quantization == "nf4" and stage == 3 and args.gradient_checkpointing:
+        # only so are gathered 4-bit weights let go between forward and backward
+        args.gradient_checkpointing_kwargs = {"use_reentrant": True}
+    if stage != 3:  # a shard's size is not estimated, and sharded models know no meta device
+        needs = estimate(
+            model_config, config, dtype, base.quantization,
+            args.per_device_train_batch_size, data.max_length, args.packing,
+            args.gradient_checkpointing,
+        )  # fmt: skip
         check_device(name, needs, args.use_cpu)
-    say(args, f"{name}: {needs}")
+        say(args, f"{name}: {needs}")
     check_context(model_config, config.num_virtual_tokens, data.max_length)
     train_examples, validation_examples = read_data(data, args.seed)
     tokenizer = load_tokenizer(name, base.model_revision)
@@ -73,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
     if measure:
         say(args, f"validation: {measure.report}; data {fingerprint(validation_examples)}")
 
-    model = load_model(name, base.model_revision, base.dtype)
+    model = load_model(name, base.model_revision, base.dtype, base.quantization)
     model = inject_adapter(model, config, tokenizer)
     collator, reason = make_collator(model, args.packing, data.max_length)
     if reason:
@@ -106,6 +116,7 @@ def main(argv: Sequence[str]) -> None:
         ["adapter", str(args.output_dir)],
     ]
     say(args, format_table([config.method, ""], rows))
+    leave_together()
 
 
 def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Example]]:

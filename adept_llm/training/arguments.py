@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 from adept_llm.errors import InputError
+from adept_llm.quantization import QUANTIZATIONS
+from adept_llm.training.deepspeed_config import check_deepspeed
+from adept_llm.training.launch import join_ranks_on_cpu
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PACKINGS = ("shared_prefix", "padded")
@@ -18,6 +22,10 @@ class ModelArguments:
     model_revision: str | None = field(default=None, metadata={"help": "commit on the hub"})
     dtype: str = field(
         default="auto", metadata={"help": "of the frozen weights", "choices": DTYPES}
+    )
+    quantization: str = field(
+        default="none",
+        metadata={"help": "of the frozen linear layers: none, nf4, int8", "choices": QUANTIZATIONS},
     )
 
 
@@ -95,6 +103,11 @@ class AdeptTrainingArguments(TrainingArguments):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}: {getattr(self, name)} is not a rate; give 0 or more")
         self._check_best()
+        if self.deepspeed:
+            check_deepspeed(self.deepspeed, self.bf16 or self.fp16)
+            if self.use_cpu or not torch.cuda.is_available():
+                self.use_cpu = True
+                join_ranks_on_cpu()
         super().__post_init__()
 
     def _check_best(self) -> None:

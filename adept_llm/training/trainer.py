@@ -1,18 +1,17 @@
 """A thin Trainer: two learning rates, a token-weighted loss, checkpoints of trained values only."""
 
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import Trainer
 
-from adept_llm.adapters import get_adapter, load_values, save_adapter
+from adept_llm.adapters import get_adapter
 from adept_llm.errors import InputError
 from adept_llm.packing.collator import IGNORED
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.progress import Speed
+from adept_llm.training.resumable import ResumableTrainer
 
 
 class Evaluate(Protocol):
@@ -26,7 +25,7 @@ class Evaluate(Protocol):
         """Metrics by name."""
 
 
-class AdeptTrainer(Trainer):
+class AdeptTrainer(ResumableTrainer):
     """Trainer for an injected model.
 
     Args:
@@ -146,13 +145,3 @@ class AdeptTrainer(Trainer):
             self.args, self.state, self.control, metrics
         )
         return metrics
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        save_adapter(self.model, output_dir or str(self.args.output_dir))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_values(self.model, resume_from_checkpoint)
-
-    def _load_best_model(self) -> None:
-        assert self.state.best_model_checkpoint is not None
-        load_values(self.model, Path(self.state.best_model_checkpoint))

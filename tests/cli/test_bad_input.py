@@ -154,7 +154,7 @@ def test_train_then_merge(capsys, tmp_path, train_file):
     assert main([*map(str, argv), "--num_virtual_tokens", "5"]) == 0
     assert "accuracy after" in capsys.readouterr().out
     out = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert out == ["adapter_config.json", "adapter_model.safetensors", "run.json"]
+    assert out == ["adapter_config.json", "adapter_model.safetensors", "log.jsonl", "run.json"]
     argv = ["merge", "--adapter", tmp_path / "out", "--output_dir", tmp_path / "merged"]
     assert main([*map(str, argv)]) == 0
     assert (tmp_path / "merged" / "model.safetensors").is_file()

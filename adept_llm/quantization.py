@@ -1,0 +1,97 @@
+"""The frozen base in 4 or 8 bits (bitsandbytes): NF4 with double quantisation, or int8.
+
+Only the linear layers are quantised; the embedding table, norms and head keep the compute dtype, so
+adapters and merging see the same table as in an unquantised base.
+"""
+
+import importlib.util
+import logging
+from typing import Any
+
+import torch
+
+from adept_llm.errors import InputError
+
+QUANTIZATIONS = ("none", "nf4", "int8")
+
+
+def check_quantization(
+    quantization: str, model_config: Any, dtype: torch.dtype, zero_stage: int = 0
+) -> None:
+    """Refuse what cannot work, before a weight is read.
+
+    Args:
+        quantization: one of `QUANTIZATIONS`.
+        model_config: the base's configuration.
+        dtype: of the computation.
+        zero_stage: DeepSpeed's ZeRO stage, 0 for none.
+
+    Raises:
+        InputError: with the way out.
+    """
+    if quantization == "none":
+        return
+    if quantization not in QUANTIZATIONS:
+        raise InputError(
+            f"quantization: '{quantization}' is unknown; known: {', '.join(QUANTIZATIONS)}"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"quantization: {quantization} needs bitsandbytes; give "
+            "pip install 'adept-llm[quantization]'"
+        )
+    stored = getattr(model_config, "quantization_config", None)
+    if stored is not None:
+        raise InputError(
+            f"quantization: the base is stored quantised already; leave out --quantization "
+            f"{quantization}"
+        )
+    if quantization == "int8" and zero_stage == 3:
+        raise InputError(
+            "quantization: under ZeRO-3 int8 weights stay whole on each rank (bitsandbytes keeps "
+            "them outside of the parameters); use --quantization nf4, or ds_configs/zero2.json"
+        )
+    if quantization == "nf4" and zero_stage == 3 and dtype == torch.float16:
+        raise InputError(
+            "quantization: nf4 under ZeRO-3 is tested with bfloat16 and float32; give --dtype "
+            "bfloat16"
+        )
+
+
+def loading_options(quantization: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Arguments of from_pretrained; none for an unquantised base."""
+    if quantization == "none":
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    # on CPUs bitsandbytes asks for a kernel from the hub, which is not needed
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    if quantization == "int8":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    }
+
+
+def prepare_for_adapters(model: Any) -> None:
+    """Make a freshly loaded quantised model one that Trainer accepts and whose gradients are right.
+
+    A base that is stored quantised is prepared as well; a plain one is left as it is.
+    """
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is None:
+        return
+    kind = type(quantizer)
+    # Trainer takes quantised models with trained parts of peft's only; ours are none of the
+    # quantised weights, which is what it wants to know
+    quantizer.__class__ = type(kind.__name__, (kind,), {"is_qat_trainable": True})
+    for module in model.modules():
+        # bitsandbytes 0.50 on CPUs with AVX512-BF16: the first forward pass without gradients
+        # repacks the weights in place, and later backward passes are wrong, silently
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False

@@ -1,0 +1,78 @@
+"""What a DeepSpeed configuration must and must not say to train adapters."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from adept_llm.errors import InputError
+
+# Trainer fills these from its arguments; a number here would silently win, or differ on resuming
+AUTO = (
+    "gradient_clipping",  # DeepSpeed's own default is 1.0, whatever max_grad_norm says
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+)
+
+
+def read_deepspeed(path: str | dict[str, Any]) -> dict[str, Any]:
+    """The configuration in a file, or written out as JSON.
+
+    Raises:
+        InputError: if it is missing or no JSON object.
+    """
+    if isinstance(path, dict):
+        return path
+    try:
+        text = path if path.lstrip().startswith("{") else Path(path).read_text()
+        content = json.loads(text)
+    except OSError as error:
+        raise InputError(f"deepspeed: {path}: {error.strerror}; see ds_configs/") from error
+    except ValueError as error:
+        raise InputError(f"deepspeed: {path} is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"deepspeed: {path} is not a JSON object")
+    return content
+
+
+def zero_stage(config: dict[str, Any]) -> int:
+    """The ZeRO stage, 0 for none."""
+    return int(config.get("zero_optimization", {}).get("stage", 0))
+
+
+def check_deepspeed(path: str | dict[str, Any], mixed_precision: bool = False) -> dict[str, Any]:
+    """The configuration, if adapters can be trained and resumed with it.
+
+    Args:
+        path: file, JSON or content.
+        mixed_precision: whether --bf16 or --fp16 was given.
+
+    Raises:
+        InputError: naming the entry and what to write there.
+    """
+    config = read_deepspeed(path)
+    if importlib.util.find_spec("deepspeed") is None:
+        raise InputError("deepspeed: is not installed; pip install 'adept-llm[deepspeed]'")
+    for name in ("optimizer", "scheduler"):
+        if name in config:
+            raise InputError(
+                f"deepspeed: {path} has '{name}', which knows one learning rate; leave it out: "
+                "--learning_rate, --offset_learning_rate and --lr_scheduler_type make it"
+            )
+    for name in AUTO:
+        if config.get(name, "auto" if name != "gradient_clipping" else None) != "auto":
+            raise InputError(f'deepspeed: {path}: write "{name}": "auto"')
+    zero = config.get("zero_optimization", {})
+    if "offload_optimizer" in zero:
+        raise InputError(
+            f"deepspeed: {path} has offload_optimizer, but the adapter's optimizer is a few MB; "
+            "leave it out"
+        )
+    enabled = [name for name in ("bf16", "fp16") if config.get(name, {}).get("enabled") is True]
+    if mixed_precision or enabled:
+        raise InputError(
+            "bf16, fp16: DeepSpeed would cast the trained values too; leave them out, and give the "
+            "frozen weights' type by --dtype bfloat16"
+        )
+    return config

@@ -1,0 +1,77 @@
+"""One process among many: started by deepspeed, torchrun, accelerate or srun."""
+
+import os
+import socket
+from collections.abc import Mapping
+
+from adept_llm.errors import InputError
+
+
+def adopt_slurm_ranks(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give `srun python ..` the variables that torchrun would have set.
+
+    Nothing is done where a launcher has set them, or outside of a job step of several tasks.
+
+    Args:
+        environment: os.environ, which is then updated; another mapping for a dry run.
+
+    Returns:
+        What was set.
+
+    Raises:
+        InputError: if the address of the first node is not given.
+    """
+    env = os.environ if environment is None else environment
+    # SLURM_STEP_NUM_TASKS, unlike SLURM_NTASKS, is not set in the batch script itself
+    if "RANK" in env or int(env.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
+        return {}
+    if "MASTER_ADDR" not in env:
+        raise InputError(
+            "MASTER_ADDR: not set, so the ranks of srun cannot meet; set it as slurm/train.sbatch "
+            "does, to the first line of: scontrol show hostnames $SLURM_JOB_NODELIST"
+        )
+    found = {
+        "RANK": env["SLURM_PROCID"],
+        "LOCAL_RANK": env["SLURM_LOCALID"],
+        "WORLD_SIZE": env["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_WORLD_SIZE": env.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0],
+        "MASTER_PORT": env.get("MASTER_PORT", "29500"),
+    }
+    if env is os.environ:
+        os.environ.update(found)
+    return found
+
+
+def join_ranks_on_cpu() -> None:
+    """Let DeepSpeed start its process group on a machine without GPUs, before Trainer does.
+
+    Trainer alone would take such a run for a single process.
+    """
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        if "RANK" not in os.environ:
+            os.environ.update(alone())
+        # gloo gives the same sums without compiling this kernel first
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        deepspeed.init_distributed("gloo", verbose=False)
+
+
+def alone() -> dict[str, str]:
+    """Launcher variables of a single process; without them DeepSpeed looks for MPI."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+    return {**ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def leave_together() -> None:
+    """Wait for all ranks and close the process group; else one may abort as another leaves."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()

@@ -1,0 +1,34 @@
+"""log.jsonl: each logged line of a run in full precision, through all its restarts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+LOG_FILE = "log.jsonl"
+
+
+class LogFile(TrainerCallback):
+    """Appends what Trainer logs to output_dir/log.jsonl.
+
+    A run that was killed repeats the steps behind its last checkpoint: of two lines of a step, the
+    later one holds.
+    """
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Append a line, on rank 0."""
+        if not state.is_world_process_zero or not logs:
+            return
+        folder = Path(str(args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOG_FILE).open("a") as file:
+            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+
+def read_losses(folder: Path) -> dict[int, float]:
+    """Step -> loss of a run."""
+    entries = map(json.loads, (folder / LOG_FILE).read_text().splitlines())
+    return {entry["step"]: entry["loss"] for entry in entries if "loss" in entry}

@@ -1,0 +1,129 @@
+"""Which examples each rank sees at each step, independent of how many ranks there are.
+
+The order of an epoch depends on the seed and the epoch alone, and so does its cut into global
+batches. A global batch is then dealt out to ranks and accumulation steps; the last one of an epoch
+may be short, and is dealt out as evenly as it goes, without repeating or dropping an example. So
+the losses do not depend on the number of ranks (INV 6), and a resumed run finds its place by
+(seed, step) alone.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from adept_llm.packing.collator import IGNORED
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How a global batch is dealt out.
+
+    Attributes:
+        batch_size: Examples of one rank in one accumulation step.
+        accumulation: Accumulation steps of an optimizer step.
+        world_size: Number of ranks.
+        rank: This one.
+    """
+
+    batch_size: int
+    accumulation: int = 1
+    world_size: int = 1
+    rank: int = 0
+
+    @property
+    def global_batch(self) -> int:
+        """Examples of one optimizer step on all ranks."""
+        return self.batch_size * self.accumulation * self.world_size
+
+    def deal(self, batch: Sequence[int]) -> list[list[int]]:
+        """This rank's micro-batches of a global batch; a short batch may leave some of them empty.
+
+        Args:
+            batch: at most `global_batch` indices.
+        """
+        hands = self.accumulation * self.world_size
+        small, larger = divmod(len(batch), hands)
+        ends = [0]
+        for hand in range(hands):
+            ends.append(ends[-1] + small + (hand < larger))
+        mine = [step * self.world_size + self.rank for step in range(self.accumulation)]
+        return [list(batch[ends[hand] : ends[hand + 1]]) for hand in mine]
+
+
+class GlobalBatches(Sampler[list[int]]):
+    """Batch sampler: micro-batches of one rank, `accumulation` of them for each global batch.
+
+    Args:
+        size: number of examples.
+        shares: how a global batch is dealt out.
+        seed: of the order.
+        epoch: tells the current epoch, asked when iteration starts.
+    """
+
+    def __init__(self, size: int, shares: Shares, seed: int, epoch: Callable[[], int]) -> None:
+        self.size = size
+        self.shares = shares
+        self.seed = seed
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.size // self.shares.global_batch) * self.shares.accumulation
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # a generator of its own: neither ranks nor a resumed run can drift apart
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
+        order = torch.randperm(self.size, generator=generator).tolist()
+        for start in range(0, self.size, self.shares.global_batch):
+            batch = order[start : start + self.shares.global_batch]
+            for hand in self.shares.deal(batch):
+                # a rank without examples must still take part in the collectives
+                yield hand or [-1 - batch[0]]
+
+
+class StandIns(Sequence[Any]):
+    """Training examples; a negative index -1 - i gives example i, marked to have no target."""
+
+    def __init__(self, examples: Sequence[Any]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.examples[max(index, -1 - index)], index >= 0)
+
+
+@dataclass(frozen=True)
+class CollateStandIns:
+    """A collator for items of `StandIns`: the labels of a stand-in are all ignored."""
+
+    collate: Callable[[list[Any]], dict[str, Any]]
+
+    def __call__(self, items: Sequence[tuple[Any, bool]]) -> dict[str, Any]:
+        """Collate; a stand-in is always alone in its batch."""
+        batch = self.collate([example for example, _ in items])
+        if not items[0][1]:
+            batch["labels"] = torch.full_like(batch["labels"], IGNORED)
+        return batch
+
+
+def training_loader(
+    examples: Sequence[Any],
+    collate: Callable[[list[Any]], dict[str, Any]],
+    shares: Shares,
+    seed: int,
+    epoch: Callable[[], int],
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Any]:
+    """A loader of this rank's micro-batches; its length is a multiple of the accumulation."""
+    return DataLoader(
+        cast(Any, StandIns(examples)),
+        batch_sampler=GlobalBatches(len(examples), shares, seed, epoch),
+        collate_fn=CollateStandIns(collate),
+        num_workers=workers,
+        pin_memory=pin_memory,
+    )

@@ -1,0 +1,195 @@
+"""What a run needs to go on, gathered from all ranks and given back to any number of them.
+
+The optimizer's state is kept by parameter name and in full, not by rank: fp32 masters and moments
+are gathered from DeepSpeed's partitions and cut again on loading. So a checkpoint of two ZeRO-3
+ranks continues on one process without DeepSpeed, and the other way round.
+"""
+
+import io
+import random
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from adept_llm.errors import InputError
+
+Named = dict[str, torch.nn.Parameter]
+MOMENTS = (
+    "exp_avg",
+    "exp_avg_sq",
+)  # AdamW's, the only ones that DeepSpeed's partitions are read of
+
+
+def trained_values(parameters: Named, engine: Any = None) -> dict[str, Tensor]:
+    """The fp32 masters, whole and on the CPU. Under DeepSpeed all ranks must call.
+
+    Args:
+        parameters: name -> trained parameter.
+        engine: the DeepSpeed engine, if there is one.
+    """
+    return {name: _master(p, engine).detach().cpu().contiguous() for name, p in parameters.items()}
+
+
+def optimizer_state(parameters: Named, optimizer: Any, engine: Any = None) -> dict[str, Tensor]:
+    """'name.key' -> tensor of the optimizer's state, whole and on the CPU; all ranks must call."""
+    if engine is None:
+        return {
+            f"{name}.{key}": torch.as_tensor(value).detach().cpu().contiguous()
+            for name, parameter in parameters.items()
+            for key, value in optimizer.state.get(parameter, {}).items()
+        }
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    states = [state for _, state in _partitions(engine.optimizer)]
+    step = next((state["step"] for state in states if "step" in state), None)
+    if step is None:
+        return {}
+    _link_moments(engine.optimizer)
+    found = {}
+    for name, parameter in parameters.items():
+        if parameter.requires_grad:
+            for key in MOMENTS:
+                value = safe_get_full_optimizer_state(parameter, key)
+                found[f"{name}.{key}"] = value.view(_shape(parameter)).detach().cpu().contiguous()
+            found[f"{name}.step"] = torch.as_tensor(float(step))
+    return found
+
+
+def set_trained_values(
+    parameters: Named, values: dict[str, Tensor], source: Any, engine: Any = None
+) -> None:
+    """Write masters and the module's own copies.
+
+    Raises:
+        InputError: if names or shapes differ; nothing is written then.
+    """
+    wanted = {name: tuple(_shape(parameter)) for name, parameter in parameters.items()}
+    found = {name: tuple(value.shape) for name, value in values.items()}
+    if wanted != found:
+        raise InputError(f"checkpoint: {source} holds {found}, this run trains {wanted}")
+    for name, parameter in parameters.items():
+        _set_module(parameter, values[name])
+        if engine is not None and parameter.requires_grad:
+            from deepspeed.utils import safe_set_full_fp32_param
+
+            device = engine.device
+            safe_set_full_fp32_param(parameter, values[name].to(device, torch.float32))
+
+
+def set_optimizer_state(
+    parameters: Named, optimizer: Any, tensors: dict[str, Tensor], engine: Any = None
+) -> None:
+    """Inverse of `optimizer_state`."""
+    if not tensors:
+        return
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for full_name, tensor in tensors.items():
+        name, key = full_name.rsplit(".", 1)
+        by_name.setdefault(name, {})[key] = tensor
+    if engine is None:
+        for name, state in by_name.items():
+            parameter = parameters[name]
+            optimizer.state[parameter] = {
+                key: value.clone() if key == "step" else value.to(parameter.device)
+                for key, value in state.items()
+            }
+        return
+    from deepspeed.utils import safe_set_full_optimizer_state
+
+    step = next(iter(by_name.values()))["step"]
+    for partition, state in _partitions(engine.optimizer):
+        # the optimizer makes its state at its first step; make it now
+        state.update({key: torch.zeros_like(partition) for key in MOMENTS}, step=step.clone())
+    _link_moments(engine.optimizer)
+    for name, state in by_name.items():
+        for key in MOMENTS:
+            value = state[key].to(engine.device, torch.float32)
+            safe_set_full_optimizer_state(parameters[name], value, key)
+
+
+def random_state() -> dict[str, Any]:
+    """This rank's random number generators, in types that torch.load reads back safely."""
+    numpy_state: Any = np.random.get_state()
+    _, keys, place, has_gauss, cached = numpy_state
+    state = {
+        "python": random.getstate(),
+        # torch 2.13 pickles uint32 tensors, but cannot read them back
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), place, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Inverse of `random_state`."""
+    random.setstate(state["python"])
+    keys, *rest = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def from_all_ranks(value: Any) -> list[Any]:
+    """Each rank's value, in order of rank, on every rank."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def to_bytes(value: Any) -> bytes:
+    """A value as torch.save writes it."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _master(parameter: torch.nn.Parameter, engine: Any) -> Tensor:
+    if engine is not None and parameter.requires_grad:
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        value = safe_get_full_fp32_param(parameter)
+        if value is not None:
+            return value.view(_shape(parameter))
+    return parameter
+
+
+def _set_module(parameter: Any, value: Tensor) -> None:
+    with torch.no_grad():
+        if not hasattr(parameter, "ds_id"):
+            parameter.copy_(value)
+            return
+        import deepspeed
+
+        # every rank has the value, and writes its own slice of it
+        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+            parameter.copy_(value)
+
+
+def _shape(parameter: Any) -> torch.Size:
+    return getattr(parameter, "ds_shape", parameter.shape)
+
+
+def _link_moments(zero: Any) -> None:
+    """Make ZeRO-1 and 2 look their moments up again.
+
+    DeepSpeed 0.19.8 does so after the first group's first step, when the second group has none yet.
+    """
+    if hasattr(zero, "_hp_optimizer_states_linked"):
+        zero._hp_optimizer_states_linked = False
+        zero._lazy_init_hp_params_optimizer_state()
+
+
+def _partitions(zero: Any) -> list[tuple[Tensor, dict[str, Any]]]:
+    """This rank's flat fp32 partitions (one per group) and the optimizer's state of each."""
+    flat = getattr(zero, "fp32_partitioned_groups_flat", None)  # ZeRO-3
+    if flat is None:
+        flat = zero.single_partition_of_fp32_groups  # ZeRO-1 and 2
+    return [(partition, zero.optimizer.state[partition]) for partition in flat]

@@ -1,0 +1,43 @@
+"""Small runs on a random Llama, for the tests of training."""
+
+from typing import Any
+
+from adept_llm.adapters import AdeptConfig, inject_adapter
+from adept_llm.tasks import Encoded
+from adept_llm.training.arguments import AdeptTrainingArguments
+from adept_llm.training.log_file import LogFile, read_losses
+from adept_llm.training.run import make_collator
+from adept_llm.training.trainer import AdeptTrainer
+from benchmarks.architectures import small_model
+from benchmarks.packing_parity import make_examples
+
+EXAMPLES: list[Encoded] = make_examples([(3 + i % 5, 1 + i % 3) for i in range(23)])
+
+
+def trainer_of(folder: Any, evaluate: Any = None, callbacks: Any = (), **arguments: Any) -> Any:
+    """A trainer with dropout in the adapter; 23 examples in batches of 8, three steps an epoch."""
+    settings: dict[str, Any] = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 8,
+        "max_steps": 8,
+        "warmup_steps": 2,
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "seed": 5,
+    }
+    args = AdeptTrainingArguments(**{**settings, **arguments})
+    config = AdeptConfig("adept", 4, 3, bottleneck_dropout=0.3)
+    model = inject_adapter(small_model("llama"), config)
+    collator, _ = make_collator(model, args.packing, 16)
+    return AdeptTrainer(
+        model, args, EXAMPLES, collator, evaluate, callbacks=[LogFile(), *callbacks]
+    )
+
+
+def losses_of(folder: Any, resume: Any = None, **arguments: Any) -> dict[int, float]:
+    """Train, and read the losses of all steps."""
+    trainer_of(folder, **arguments).train(resume_from_checkpoint=resume)
+    return read_losses(folder)
