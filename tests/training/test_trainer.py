@@ -148,7 +148,7 @@ def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data):
     class Scripted:
         """Pretends to reach its best at the second evaluation."""
 
-        main_metric = "accuracy"
+        main_metric, greater_is_better = "accuracy", True
 
         def __call__(self, model):
             seen.append({n: p.clone() for n, p in get_adapter(model).trained_parameters().items()})
