@@ -81,10 +81,10 @@ class AdeptTrainingArguments(TrainingArguments):
     """Trainer's arguments with defaults for adapters, the offset's rate and the packing."""
 
     learning_rate: float = field(
-        default=0.1, metadata={"help": "of the prompt, in units of the table's rms"}
+        default=0.3, metadata={"help": "of the prompt, in units of the table's rms"}
     )
     offset_learning_rate: float = field(
-        default=0.01, metadata={"help": "of the offset network, whose units are relative too"}
+        default=0.03, metadata={"help": "of the offset network, whose units are relative too"}
     )
     packing: str = field(
         default="shared_prefix",
