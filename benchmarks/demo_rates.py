@@ -41,9 +41,8 @@ def main() -> None:
             for rates in grid:
                 model = inject_adapter(load_model(str(MODEL)), METHODS[method][0])
                 collator, _ = make_collator(model, "shared_prefix", MAX_LENGTH)
-                trainer, result = run(model, arguments(folder, *rates), train, collator, measure)
-                loss = trainer.state.log_history[0]["loss"]
-                found.append((method, *rates, result.after["accuracy"], loss))
+                _, result = run(model, arguments(folder, *rates), train, collator, measure)
+                found.append((method, *rates, result.after["accuracy"], result.loss))
                 print(json.dumps(found[-1]), flush=True)
     for method in GRIDS:
         # between equal accuracies the lower loss

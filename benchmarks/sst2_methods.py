@@ -88,10 +88,10 @@ def train(
             max_steps=steps, save_strategy="no", report_to="none", logging_steps=steps,
             disable_tqdm=True, use_cpu=True, seed=seed,
         )  # fmt: skip
-        trainer, result = run(adapted, args, data, collator, measure)
+        _, result = run(adapted, args, data, collator, measure)
     return {
         "name": name, "learning_rate": prompt_rate, "offset_learning_rate": offset_rate,
-        "seed": seed, "steps": steps, "loss": trainer.state.log_history[0]["loss"],
+        "seed": seed, "steps": steps, "loss": result.loss,
         "before": result.before["accuracy"], "after": result.after["accuracy"],
         "trained_parameters": result.trained_parameters,
         "examples_per_second": result.examples_per_second,

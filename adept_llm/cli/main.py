@@ -1,39 +1,57 @@
 """adept-llm COMMAND ..: one line and exit code 2 for what the user can mend."""
 
 import importlib
+import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from adept_llm.errors import InputError
 
-COMMANDS = ("train", "evaluate", "generate", "merge", "estimate", "tasks", "doctor")
+COMMANDS = {
+    "train": "tune an adapter on a frozen model",
+    "evaluate": "metrics of a tuned model on a split or a file",
+    "generate": "answers of a tuned model to a prompt or a file",
+    "merge": "base model and adapter become a stock checkpoint",
+    "estimate": "parameters and memory of a run, without the weights",
+    "tasks": "the benchmark tasks, and their examples as a model reads them",
+    "doctor": "what a run needs of this machine, or of all ranks, and what it lacks",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the console script."""
+    """Run a command; 0, or 2 with one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] not in COMMANDS:
         asked = arguments[:1] in (["--help"], ["-h"])
-        usage = (
-            f"usage: adept-llm {{{','.join(COMMANDS)}}} ..\n\nadept-llm COMMAND --help tells more"
-        )
-        print(usage, file=sys.stdout if asked else sys.stderr)
+        print(usage(), file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
+    quiet()
     module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")
-    return guarded(module.main, arguments[1:])
-
-
-def guarded(command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
-    """Run a command; 0, or 2 with one line on standard error."""
-    # newer transformers rename arguments that older ones know under the old name alone
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
-        command(argv)
+        module.main(arguments[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def usage() -> str:
+    """All commands, one a line."""
+    lines = [f"  {name:10}{summary}" for name, summary in COMMANDS.items()]
+    ends = ("usage: adept-llm COMMAND ..", "adept-llm COMMAND --help tells more")
+    return "\n".join([ends[0], *lines, ends[1]])
+
+
+def quiet() -> None:
+    """Keep libraries from writing between our lines."""
+    import torch
+
+    if not torch.cuda.is_available():
+        # else DeepSpeed, where it is installed, says on standard output that it found no GPU
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    # newer transformers rename arguments that older ones know under the old name alone
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from adept_llm.cli.tuned import RUN_FILE
 from adept_llm.errors import InputError
 from adept_llm.evaluation.measure import Measure
 from adept_llm.evaluation.metrics import RUNS_CODE
+from adept_llm.evaluation.token_loss import TokenLoss
 from adept_llm.memory import check_device, estimate, known_shape
 from adept_llm.quantization import check_quantization
 from adept_llm.table import format_table
@@ -80,6 +81,8 @@ def main(argv: Sequence[str]) -> None:
     data_print = fingerprint(train_examples)
     say(args, f"train: {report}; data {data_print}")
     measure = make_measure(data, encoder, validation_examples, args.per_device_eval_batch_size)
+    if measure is None and args.do_eval:
+        raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
     if measure:
         say(args, f"validation: {measure.report}; data {fingerprint(validation_examples)}")
 
@@ -148,20 +151,22 @@ def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Examp
 
 def make_measure(
     data: DataArguments, encoder: Encoder, examples: list[Example], batch_size: int
-) -> Measure | None:
-    """What to measure on validation examples; None for own free text and for forbidden code.
+) -> Measure | TokenLoss | None:
+    """What to measure on validation examples, if there are any.
+
+    A task's own metrics; accuracy of own labels; the loss on own free text, and on programs that
+    may not be run.
 
     Raises:
         InputError: if no example fits.
     """
     if data.task:
-        task = get_task(data.task)
-        if RUNS_CODE.isdisjoint(task.metrics) or data.allow_code_execution:
-            allowed = data.allow_code_execution
+        task, allowed = get_task(data.task), data.allow_code_execution
+        if RUNS_CODE.isdisjoint(task.metrics) or allowed:
             return Measure.of_task(encoder, task, examples, batch_size, allowed)
     elif examples and examples[0].labels:
         return Measure.of(encoder, examples, batch_size=batch_size)
-    return None
+    return TokenLoss.of(encoder, examples, batch_size) if examples else None
 
 
 def say(args: AdeptTrainingArguments, text: str) -> None:

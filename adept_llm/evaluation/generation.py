@@ -92,11 +92,11 @@ def _continue(
     if cache is not None:
         cache.batch_repeat_interleave(len(texts))
     certainty = Certainty()
-    # stated in full, so that nothing of the model's own generation_config (penalties, sampling,
-    # another EOS) has a say
+    # stated, so that the model's own generation_config (penalties, sampling, EOS) has no say
+    drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=temperature > 0, temperature=temperature or 1.0,
-        top_p=1.0, top_k=0, num_beams=1, repetition_penalty=1.0, eos_token_id=eos, pad_token_id=eos,
+        max_new_tokens=max_new_tokens, num_beams=1, repetition_penalty=1.0, eos_token_id=eos,
+        pad_token_id=eos, **(drawn if temperature > 0 else {"do_sample": False}),
     )  # fmt: skip
     with torch.no_grad():
         out = model.generate(

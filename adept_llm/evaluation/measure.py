@@ -150,6 +150,11 @@ class Measure:
         """The metric by which the best checkpoint is chosen."""
         return self.metrics[0]
 
+    @property
+    def greater_is_better(self) -> bool:
+        """All metrics are shares or correlations."""
+        return True
+
     def __call__(self, model: Any) -> dict[str, float]:
         """The metrics of an injected model."""
         return self.score(self.predict(model))

@@ -78,8 +78,9 @@ class Report:
 class Encoder:
     """Turns examples into token ids.
 
-    The ids of a prompt do not depend on its target, with one exception: a context that is too long
-    is shortened to leave room for a free-text target (for a label: for the longest label).
+    The ids of a prompt do not depend on its target, with one exception: to train on, a context that
+    is too long is shortened to leave room for a free-text target (for a label: for the longest
+    label), and to keep the answer in it.
 
     Args:
         tokenizer: A fast tokenizer with an EOS token.

@@ -7,9 +7,11 @@ from transformers import TrainingArguments
 
 from adept_llm.errors import InputError
 from adept_llm.quantization import QUANTIZATIONS
+from adept_llm.tasks import get_task
 from adept_llm.training.deepspeed_config import check_deepspeed
 from adept_llm.training.launch import join_ranks_on_cpu
 
+OWN_DATA_LENGTH = 256
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PACKINGS = ("shared_prefix", "padded")
 
@@ -34,7 +36,7 @@ class DataArguments:
     """Which data, and how it is written.
 
     Raises:
-        InputError: unless exactly one of task and train_file is given.
+        InputError: unless exactly one of task and train_file is given, or for an unknown task.
     """
 
     task: str | None = field(default=None, metadata={"help": "a registered benchmark task"})
@@ -47,7 +49,11 @@ class DataArguments:
     validation_file: str | None = field(default=None, metadata={"help": "likewise"})
     template: str = field(default="plain", metadata={"help": "plain, alpaca, chat or reference"})
     max_length: int = field(
-        default=256, metadata={"help": "tokens of prompt and target, virtual tokens not counted"}
+        default=0,
+        metadata={
+            "help": "tokens of prompt and target, virtual tokens not counted; default: the task's "
+            f"own, {OWN_DATA_LENGTH} for own data"
+        },
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "sub-sample, seeded"})
     max_validation_samples: int | None = field(default=None, metadata={"help": "likewise"})
@@ -65,6 +71,9 @@ class DataArguments:
             raise InputError("data_dir: goes with --task; own data is given by --train_file")
         if self.validation_file and not self.train_file:
             raise InputError("validation_file: goes with --train_file")
+        if not self.max_length:
+            length = get_task(self.task).max_length if self.task else OWN_DATA_LENGTH
+            object.__setattr__(self, "max_length", length)
 
 
 @dataclass
@@ -72,10 +81,10 @@ class AdeptTrainingArguments(TrainingArguments):
     """Trainer's arguments with defaults for adapters, the offset's rate and the packing."""
 
     learning_rate: float = field(
-        default=0.1, metadata={"help": "of the prompt, in units of the table's rms"}
+        default=0.3, metadata={"help": "of the prompt, in units of the table's rms"}
     )
     offset_learning_rate: float = field(
-        default=0.01, metadata={"help": "of the offset network, whose units are relative too"}
+        default=0.03, metadata={"help": "of the offset network, whose units are relative too"}
     )
     packing: str = field(
         default="shared_prefix",

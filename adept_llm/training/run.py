@@ -36,6 +36,8 @@ class Result:
 
     before: dict[str, float]
     after: dict[str, float]
+    loss: float
+    """Mean over the training steps."""
     trained_parameters: int
     steps: int
     examples_per_second: float
@@ -129,7 +131,7 @@ def run(
     if args.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
     try:
-        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+        loss = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).training_loss
     finally:
         stop.uninstall()
         progress.close()
@@ -141,6 +143,7 @@ def run(
     return trainer, Result(
         before=start.metrics,
         after=after,
+        loss=loss,
         trained_parameters=sum(p.numel() for p in trained),
         steps=trainer.state.global_step,
         examples_per_second=speed.examples * args.world_size / seconds,

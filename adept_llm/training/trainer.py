@@ -19,7 +19,11 @@ class Evaluate(Protocol):
 
     @property
     def main_metric(self) -> str:
-        """The metric by which the best checkpoint is chosen; more is better."""
+        """The metric by which the best checkpoint is chosen."""
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Whether more of it is better."""
 
     def __call__(self, model: Any) -> dict[str, float]:
         """Metrics by name."""
@@ -48,9 +52,10 @@ class AdeptTrainer(ResumableTrainer):
         measure: Evaluate | None = None,
         **kwargs: Any,
     ) -> None:
-        # Trainer's own default is the loss on the evaluation set, which is not computed here
+        # "loss" is Trainer's own default
         if measure and args.metric_for_best_model == "loss":
-            args.metric_for_best_model, args.greater_is_better = measure.main_metric, True
+            args.metric_for_best_model = measure.main_metric
+            args.greater_is_better = measure.greater_is_better
         # Trainer asks for a data set where an evaluation strategy is set; ours is in the function
         super().__init__(
             model=model,

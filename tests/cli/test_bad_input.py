@@ -149,6 +149,23 @@ def test_merge_of_dept(capsys, tmp_path):
     assert "position" in refused(capsys, tmp_path, *argv)
 
 
+def test_evaluation_without_rows(capsys, tmp_path, train_file):
+    argv = train(tmp_path, "--train_file", train_file, "--eval_strategy", "epoch")
+    assert "--validation_file" in refused(capsys, tmp_path, *argv)
+
+
+def test_own_free_text_is_measured_by_its_loss(capsys, tmp_path):
+    path = tmp_path / "free.jsonl"
+    rows = [{"prompt": f"{i} and one is", "completion": str(i + 1)} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = train(tmp_path, "--train_file", path, "--validation_file", path)
+    argv += ["--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps"]
+    argv += ["--save_steps", "1", "--load_best_model_at_end", "true"]
+    assert main([*map(str, argv)]) == 0
+    result = json.loads((tmp_path / "out" / "run.json").read_text())["result"]
+    assert result["after"]["loss"] < result["before"]["loss"]
+
+
 def test_train_then_merge(capsys, tmp_path, train_file):
     argv = train(tmp_path, "--train_file", train_file, "--validation_file", train_file)
     assert main([*map(str, argv), "--num_virtual_tokens", "5"]) == 0

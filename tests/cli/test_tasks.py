@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from adept_llm.cli.main import main
+from adept_llm.errors import InputError
 from adept_llm.tasks import task_names
+from adept_llm.training.arguments import DataArguments
 
 FIXTURES = Path(__file__).parents[1] / "tasks" / "fixtures"
 
@@ -63,3 +65,12 @@ def test_bad_requests_are_one_line(capsys, argv, message):
     assert main(["tasks", *map(str, argv)]) == 2
     out, err = capsys.readouterr()
     assert err.startswith("error: ") and err.count("\n") == 1 and message in err and not out
+
+
+def test_the_tasks_own_length_is_the_default():
+    """GSM8K does not fit what is enough for one's own short texts."""
+    assert DataArguments(task="gsm8k").max_length == 512
+    assert DataArguments(task="gsm8k", max_length=99).max_length == 99
+    assert DataArguments(train_file="x.jsonl").max_length == 256
+    with pytest.raises(InputError, match="unknown task 'gsm9k'"):
+        DataArguments(task="gsm9k")

@@ -82,7 +82,7 @@ def test_rates_where_only_one_part_is_trained(tmp_path, data):
     assert "offset_learning_rate" not in prompt_only.state.log_history[0]
     offset_only, _ = train(tmp_path, data, model=injected(m=0), max_steps=2)
     entry = offset_only.state.log_history[1]
-    assert entry["offset_learning_rate"] == pytest.approx(0.005) and "learning_rate" not in entry
+    assert entry["offset_learning_rate"] == pytest.approx(0.015) and "learning_rate" not in entry
 
 
 def test_loss_is_the_mean_over_the_target_tokens_of_the_global_batch(tmp_path, data):
@@ -148,7 +148,7 @@ def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data):
     class Scripted:
         """Pretends to reach its best at the second evaluation."""
 
-        main_metric = "accuracy"
+        main_metric, greater_is_better = "accuracy", True
 
         def __call__(self, model):
             seen.append({n: p.clone() for n, p in get_adapter(model).trained_parameters().items()})
