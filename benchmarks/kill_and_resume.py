@@ -2,9 +2,10 @@
 
     python -m benchmarks.kill_and_resume [kills] [ranks] [ds_configs/NAME.json]
 
-The moments are drawn over starting, training and saving alike. Prints where each start began and
-what it skipped, the largest difference of the losses, and the sizes of all checkpoint files: of
-this run, and of runs on Llama-2 7B and 13B from their real shapes.
+The moments lie up to 0.7 s behind the first step of a start; every other step is saved, so many of
+them hit a save. Prints where each start began and what it skipped, the largest difference of the
+losses, and the sizes of all checkpoint files: of this run, and of Llama-2 7B and 13B by their real
+shapes.
 """
 
 import json

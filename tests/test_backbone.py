@@ -1,5 +1,6 @@
 """The frozen base: in its stored type, or in 4 and 8 bits; refused before weights are read."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from adept_llm.adapters.sharding import gathered, root_mean_square
 from adept_llm.backbone import load_config, load_model, pick_dtype
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
+from adept_llm.demo.world import examples
 from adept_llm.quantization import check_quantization
 from benchmarks.packing_parity import loss_and_gradients, make_examples
 
@@ -148,3 +150,22 @@ def test_rms_of_a_table_does_not_depend_on_the_slabs():
     assert root_mean_square(table) == pytest.approx(table.double().square().mean().sqrt().item())
     with gathered(table) as whole:
         assert torch.equal(whole, table)
+
+
+def test_a_model_tuned_in_4_bits_is_evaluated_in_4_bits(tmp_path, capsys, monkeypatch):
+    rows = "".join(json.dumps(row) + "\n" for row in examples(0, 16, "train"))
+    (tmp_path / "train.jsonl").write_text(rows)
+    out = tmp_path / "out"
+    argv = [
+        "--model_name_or_path", MODEL, "--train_file", tmp_path / "train.jsonl", "--max_steps", 1,
+        "--use_cpu", "true", "--report_to", "none", "--quantization", "nf4", "--output_dir", out,
+        "--max_length", 64, "--disable_tqdm", "true",
+    ]  # fmt: skip
+    assert main(["train", *map(str, argv)]) == 0
+    used = []
+    monkeypatch.setattr(
+        "adept_llm.cli.tuned.load_model", lambda *given: used.append(given) or load_model(*given)
+    )
+    argv = ["--adapter", out, "--file", tmp_path / "train.jsonl", "--max_samples", 4]
+    assert main(["evaluate", *map(str, argv)]) == 0
+    assert used[0][-1] == "nf4" and "accuracy" in capsys.readouterr().out

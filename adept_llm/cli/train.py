@@ -101,7 +101,8 @@ def main(argv: Sequence[str]) -> None:
     trainer.save_model(args.output_dir)
     if args.should_save:
         content = {
-            "data": asdict(data) | {"labels": train_examples[0].labels},
+            "data": asdict(data)
+            | {"labels": train_examples[0].labels, "quantization": base.quantization},
             "train": {"rows": len(train), "fingerprint": data_print},
             "training": args.to_sanitized_dict(),
             "result": asdict(result),

@@ -43,13 +43,16 @@ class BaseArguments:
 
 @dataclass(frozen=True)
 class TunedArguments(BaseArguments):
-    """Likewise, with template and length, which are the training run's own by default."""
+    """Likewise, with template, length and quantisation, which are the training run's own by default."""
 
     template: str = field(
         default="", metadata={"help": "plain, alpaca or chat; default: as in training"}
     )
     max_length: int = field(
         default=0, metadata={"help": "tokens of a prompt and its answer; default: as in training"}
+    )
+    quantization: str = field(
+        default="", metadata={"help": "none, nf4 or int8; default: as in training"}
     )
 
     def __post_init__(self) -> None:
@@ -58,6 +61,8 @@ class TunedArguments(BaseArguments):
             object.__setattr__(self, "template", given.get("template", "plain"))
         if not self.max_length:
             object.__setattr__(self, "max_length", given.get("max_length", 256))
+        if not self.quantization:
+            object.__setattr__(self, "quantization", given.get("quantization", "none"))
 
 
 def trained_with(adapter: str) -> dict[str, Any]:
@@ -91,7 +96,7 @@ def tuned_tokenizer(tuned: BaseArguments, table: BaseTable) -> Any:
     return load_tokenizer(tuned.base(table), tuned.revision(table))
 
 
-def load_tuned(tuned: BaseArguments, table: BaseTable) -> Any:
+def load_tuned(tuned: TunedArguments, table: BaseTable) -> Any:
     """The base with its adapter."""
-    model = load_model(tuned.base(table), tuned.revision(table), tuned.dtype)
+    model = load_model(tuned.base(table), tuned.revision(table), tuned.dtype, tuned.quantization)
     return load_adapter(model, tuned.adapter)
