@@ -7,6 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import torch
 from transformers.utils import logging
 
 from adept_llm.adapters import inject_adapter
@@ -27,6 +28,7 @@ GRIDS = {
 
 def main() -> None:
     """Print one JSON line for each run, best runs last."""
+    torch.set_num_threads(1)  # as the demo
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     encoder = Encoder(load_tokenizer(str(MODEL)), "plain", MAX_LENGTH)
