@@ -123,7 +123,9 @@ def disturbed(slurm, recipe, root):
 def test_two_nodes_stopped_before_the_limit_and_requeued(disturbed, recipe):
     out, _ = disturbed
     text = logged(out)
-    assert "stopped by SIGUSR1" in text and "not finished (code 75): requeue" in text
+    assert "stopped by SIGUSR1" in text
+    # the first rank to end, with 75, lets Slurm end those that are still at it: then it is 143
+    assert re.search(r"not finished \(code (75|143)\): requeue", text)
     assert "start 1, on node[1-2]" in text and text.rstrip().endswith("finished")
     assert "resume: newest complete checkpoint" in text
     check_losses(out, recipe)
