@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
     encoder = Encoder(tuned_tokenizer(tuned, table), tuned.template, tuned.max_length)
     measure = make_measure(args, encoder, tuple(trained_with(tuned.adapter).get("labels", ())))
     print(f"{measure.report}; data {fingerprint(measure.examples)}")
-    model = load_tuned(tuned, table)
+    model = load_tuned(tuned, table, tuned.quantization)
     make_collator(model, args.packing, tuned.max_length)  # lets the model read packed rows
     predictions = measure.predict(model)
     metrics = measure.score(predictions)

@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> None:
     encoded, report = encoder.encode_all(rows)
     if report.dropped or report.truncated:
         print(report, file=sys.stderr)
-    model = load_tuned(tuned, table)
+    model = load_tuned(tuned, table, tuned.quantization)
     torch.manual_seed(args.seed)
     answered = zip(encoded, answers(model, encoder.tokenizer, encoded, args), strict=True)
     if args.output_file:

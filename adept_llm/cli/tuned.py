@@ -43,7 +43,7 @@ class BaseArguments:
 
 @dataclass(frozen=True)
 class TunedArguments(BaseArguments):
-    """Likewise, with template, length and quantisation, which are the training run's own by default."""
+    """Likewise, with what is the training run's own by default."""
 
     template: str = field(
         default="", metadata={"help": "plain, alpaca or chat; default: as in training"}
@@ -96,7 +96,7 @@ def tuned_tokenizer(tuned: BaseArguments, table: BaseTable) -> Any:
     return load_tokenizer(tuned.base(table), tuned.revision(table))
 
 
-def load_tuned(tuned: TunedArguments, table: BaseTable) -> Any:
+def load_tuned(tuned: BaseArguments, table: BaseTable, quantization: str = "none") -> Any:
     """The base with its adapter."""
-    model = load_model(tuned.base(table), tuned.revision(table), tuned.dtype, tuned.quantization)
+    model = load_model(tuned.base(table), tuned.revision(table), tuned.dtype, quantization)
     return load_adapter(model, tuned.adapter)

@@ -16,7 +16,7 @@ from tests.slurm.cluster import ask, cluster, kill_node, start_node, why_not
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no Slurm: {why_not()}")
 ROOT = Path(__file__).parents[2]
-STEPS = 120
+STEPS = 200
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def disturbed(slurm, recipe, root):
     """Jobs side by side: one on two nodes, and an array of four with an evaluation behind it."""
     out, sweep, grid = root / "usr1", root / "sweep", root / "grid.txt"
     job = train(slurm, recipe, out)
-    grid.write_text("".join(f"--max_steps 40 --seed {seed}\n" for seed in range(4)))
+    grid.write_text("".join(f"--max_steps 300 --seed {seed}\n" for seed in range(4)))
     array = submit(
         slurm, "--array=0-3", "--nodes=1", "--ntasks=1", "--cpus-per-task=2",
         f"--output={sweep}-%a.txt", "slurm/sweep.sbatch", sweep, grid, recipe[0],
@@ -111,7 +111,7 @@ def disturbed(slurm, recipe, root):
         "slurm/evaluate.sbatch", sweep / "3", "--file", data, "--max_samples", "8",
     )  # fmt: skip
     # what Slurm does at the time that --signal=B:USR1@180 names, but now; and once more
-    for one, folder in ((job, out), (f"{array}_3", sweep / "3")):
+    for one, folder in ((f"{array}_3", sweep / "3"), (job, out)):
         wait_for_step(folder, 1)
         for _ in range(2):
             ask(["scancel", "--signal=USR1", "--batch", one], slurm)
@@ -123,7 +123,9 @@ def disturbed(slurm, recipe, root):
 def test_two_nodes_stopped_before_the_limit_and_requeued(disturbed, recipe):
     out, _ = disturbed
     text = logged(out)
-    assert "stopped by SIGUSR1" in text and "not finished (code 75): requeue" in text
+    assert "stopped by SIGUSR1" in text
+    # the first rank to end, with 75, lets Slurm end those that are still at it: then it is 143
+    assert re.search(r"not finished \(code (75|143)\): requeue", text)
     assert "start 1, on node[1-2]" in text and text.rstrip().endswith("finished")
     assert "resume: newest complete checkpoint" in text
     check_losses(out, recipe)
@@ -135,7 +137,7 @@ def test_an_array_of_which_one_is_requeued_and_an_evaluation_behind_it(disturbed
         text = Path(f"{sweep}-{task}.txt").read_text()
         assert text.rstrip().endswith("finished")
         assert ("start 1" in text) == (task == 3), text
-        assert len(read_losses(sweep / str(task))) == 40
+        assert len(read_losses(sweep / str(task))) == 300
     assert "accuracy" in Path(f"{sweep}-evaluation.txt").read_text()
 
 
