@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/demo"))
     folder = parser.parse_args().output_dir
-    # products this small gain nothing from more threads, and other work on the machine costs nothing
+    # products this small gain nothing from more threads, which would wait for other work here
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
