@@ -24,9 +24,9 @@ from adept_llm.training.run import Result, make_collator, run
 
 # (m, r) of at most 100 * d parameters; rates found by `python -m benchmarks.demo_rates`
 METHODS = {
-    "adept": (AdeptConfig("adept", 20, 39), 1.0, 0.03),
-    "prompt_tuning": (AdeptConfig("prompt_tuning", 100), 3.0, 0.0),
-    "dept": (AdeptConfig("dept", 60, 19, offset_positions=64), 3.0, 0.03),
+    "adept": (AdeptConfig("adept", 20, 39), 0.1, 0.03),
+    "prompt_tuning": (AdeptConfig("prompt_tuning", 100), 0.3, 0.0),
+    "dept": (AdeptConfig("dept", 60, 19, offset_positions=64), 1.0, 0.03),
 }
 STEPS = 200
 MAX_LENGTH = 64

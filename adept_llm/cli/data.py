@@ -1,0 +1,63 @@
+"""The rows of a run, from a task or from the user's own files, and what is measured on them."""
+
+from dataclasses import replace
+
+from adept_llm.evaluation.measure import Measure
+from adept_llm.evaluation.metrics import RUNS_CODE
+from adept_llm.evaluation.token_loss import TokenLoss
+from adept_llm.tasks import (
+    Encoder,
+    Example,
+    get_task,
+    label_set,
+    load_split,
+    read_instructions,
+)
+from adept_llm.training.arguments import DataArguments
+
+
+def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples; the latter empty where there are none.
+
+    Raises:
+        InputError: for data that is missing or malformed.
+    """
+    if data.task:
+        task, reference = get_task(data.task), data.template == "reference"
+        limits = {"train": data.max_train_samples, "validation": data.max_validation_samples}
+        train, validation = (
+            load_split(
+                task, split, data.data_dir, limit, seed,
+                shots=data.k_shot if split == "train" else None, reference=reference,
+            )
+            for split, limit in limits.items()
+        )  # fmt: skip
+        return train, validation
+    assert data.train_file is not None
+    train = read_instructions(data.train_file)
+    validation = read_instructions(data.validation_file) if data.validation_file else []
+    labels = label_set(train)
+    if labels:
+        validation = [replace(example, labels=labels) for example in validation]
+        train = [replace(example, labels=labels) for example in train]
+    return train[: data.max_train_samples], validation[: data.max_validation_samples]
+
+
+def make_measure(
+    data: DataArguments, encoder: Encoder, examples: list[Example], batch_size: int
+) -> Measure | TokenLoss | None:
+    """What to measure on validation examples, if there are any.
+
+    A task's own metrics; accuracy of own labels; the loss on own free text, and on programs that
+    may not be run.
+
+    Raises:
+        InputError: if no example fits.
+    """
+    if data.task:
+        task, allowed = get_task(data.task), data.allow_code_execution
+        if RUNS_CODE.isdisjoint(task.metrics) or allowed:
+            return Measure.of_task(encoder, task, examples, batch_size, allowed)
+    elif examples and examples[0].labels:
+        return Measure.of(encoder, examples, batch_size=batch_size)
+    return TokenLoss.of(encoder, examples, batch_size) if examples else None
