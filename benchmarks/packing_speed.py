@@ -117,6 +117,7 @@ def trainer_for(
 
     def measure() -> float:
         trainer = make()
+        trainer.remove_callback(transformers.PrinterCallback)
         start = time.perf_counter()
         trainer.train()
         return steps * BATCH / (time.perf_counter() - start)
