@@ -69,10 +69,11 @@ def test_nf4_computes_with_the_dequantised_weights():
         assert relative(found_gradients[name], gradient) < 1e-4, name
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("quantization, most", [("nf4", 0.1), ("int8", 0.02)])
-def test_quantised_loss_is_near_the_dense_one(quantization, most):
-    loss, _ = measured(adapted("none"))
-    found, _ = measured(adapted(quantization))
+def test_quantised_loss_is_near_the_dense_one(quantization, most, dtype):
+    loss, _ = measured(adapted("none", dtype))
+    found, _ = measured(adapted(quantization, dtype))
     assert found == pytest.approx(loss, rel=most) and found != loss
 
 
