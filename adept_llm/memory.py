@@ -84,7 +84,7 @@ def estimate(
     num_tokens: int = 256,
     packing: str = "shared_prefix",
     gradient_checkpointing: bool = False,
-) -> Needs:
+) -> Needs | None:
     """Count parameters, and the tensors that a step on the meta device saves for its backward pass.
 
     Args:
@@ -96,6 +96,12 @@ def estimate(
         num_tokens: tokens of each text, virtual tokens not counted.
         packing: shared_prefix or padded.
         gradient_checkpointing: keep the input of each layer only, and one layer's tensors.
+
+    Returns:
+        The needs, or None for a model whose forward pass cannot be followed on the meta device.
+
+    Raises:
+        InputError: for what is no decoder of text.
     """
     base = _meta_model(model_config, dtype)
     frozen = sum(p.numel() for p in base.parameters())
@@ -114,7 +120,12 @@ def estimate(
     if packing == "shared_prefix" and why_not_packed(model_config, longest) is None:
         collator = SharedPrefixCollator(virtual)
     batch = collator([Encoded([3] * (num_tokens - 2), [4, 2], "", -1, 0)] * batch_size)
-    one, two = (_saved_bytes(_meta_model(model_config, dtype, n), dict(batch)) for n in (1, 2))
+    try:
+        one, two = (_saved_bytes(_meta_model(model_config, dtype, n), dict(batch)) for n in (1, 2))
+    except InputError:
+        raise
+    except Exception:  # an estimate is advice: models whose layers need real numbers go without
+        return None
     layer, rest = two - one, 2 * one - two
     # the adapter's own fp32 rows: E[x] / u, the offset, their sum
     tokens, layers = batch["input_ids"].numel(), model_config.num_hidden_layers

@@ -4,7 +4,7 @@ from adept_llm.adapters.config import AdeptConfig, BaseTable
 from adept_llm.adapters.embedding import PromptEmbedding
 from adept_llm.adapters.injection import check_model, get_adapter, inject_adapter
 from adept_llm.adapters.merge import merge_adapter
-from adept_llm.adapters.storage import load_adapter, load_values, read_adapter, save_adapter
+from adept_llm.adapters.storage import load_adapter, read_adapter, save_adapter
 
 __all__ = [
     "AdeptConfig",
@@ -14,7 +14,6 @@ __all__ = [
     "get_adapter",
     "inject_adapter",
     "load_adapter",
-    "load_values",
     "merge_adapter",
     "read_adapter",
     "save_adapter",

@@ -146,7 +146,9 @@ def config_from_json(content: dict[str, Any]) -> tuple[AdeptConfig, BaseTable]:
         # the start of the prompt is history: neither the text nor the old adapter is needed again
         adapter.update(prompt_init="vocab", prompt_init_text=None, prompt_init_adapter=None)
         return AdeptConfig(**adapter), BaseTable(**content["base_model"])
-    except (KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"adapter_config.json: not an adept_llm adapter ({error}); expected the keys "
             "'adapter' and 'base_model' as written by save_adapter"

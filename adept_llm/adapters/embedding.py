@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable
+from adept_llm.errors import InputError
 
 
 class PromptEmbedding(nn.Module):
@@ -53,6 +54,15 @@ class PromptEmbedding(nn.Module):
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """Name -> parameter of everything that is trained; the content of a saved adapter."""
         return {n: p for n, p in self.named_parameters() if not n.startswith("base.")}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "PromptEmbedding":
+        """Follow the model to another device, but not to another dtype (INV 4)."""
+        masters = {n: p.detach() for n, p in self.trained_parameters().items()}
+        super()._apply(fn, recurse)
+        for name, parameter in self.trained_parameters().items():
+            if parameter.dtype != torch.float32:
+                parameter.data = masters[name].to(parameter.device, copy=True)
+        return self
 
     def reset_offset(self, generator: torch.Generator) -> None:
         """Draw the start of the offset's parameters; nothing to draw for a prompt alone."""
@@ -157,7 +167,11 @@ class DeptEmbedding(PromptEmbedding):
 
     def offset(self, rows: Tensor, positions: Tensor | None) -> Tensor:
         """Pick scale * (A B)[positions], [..., d]; zero outside 0..s-1."""
-        assert positions is not None, "DePT needs positions: call the model, not the layer"
+        if positions is None:
+            raise InputError(
+                "dept: the embedding layer knows no positions by itself; call the whole model with "
+                "input_ids"
+            )
         table = torch.matmul(self.a.to(rows.dtype), self.b.to(rows.dtype))  # [s, d]
         inside = (positions >= 0) & (positions < table.shape[0])
         picked = F.embedding(positions.clamp(0, table.shape[0] - 1), table)

@@ -56,6 +56,8 @@ def attach(model: Any, embedding: PromptEmbedding) -> Any:
         parameter.requires_grad_(parameter.numel() > 0)
     if isinstance(embedding, DeptEmbedding):
         model.register_forward_pre_hook(_tell_positions, with_kwargs=True)
+        model.register_forward_hook(_forget_positions, always_call=True)
+    model.save_pretrained = _refuse_saving
     return model
 
 
@@ -75,12 +77,14 @@ def check_model(model: Any) -> nn.Embedding:
     """The model's embedding layer, if an adapter can take its place.
 
     Raises:
-        InputError: for encoder-decoders, models without a plain table, models that look token ids
-            up in a second table, and models that have an adapter already.
+        InputError: for encoder-decoders, multimodal models, models without a plain table, models
+            that look token ids up in a second table, and models that have an adapter already.
     """
     name = type(model).__name__
     if getattr(model.config, "is_encoder_decoder", False):
         raise InputError(f"model: {name} is an encoder-decoder; take a decoder such as Llama")
+    if model.config.get_text_config() is not model.config:
+        raise InputError(f"model: {name} has a text model inside it; take the text model alone")
     try:
         base = model.get_input_embeddings()
     except NotImplementedError:
@@ -147,11 +151,28 @@ def _initial_prompt(
     return rows.cpu()
 
 
+def _refuse_saving(*args: Any, **kwargs: Any) -> None:
+    """In the place of save_pretrained, whose checkpoint no stock class could read again."""
+    raise InputError(
+        "save_pretrained: the model has an adapter; save_adapter writes the adapter alone, "
+        "merge_adapter makes a stock model of both"
+    )
+
+
+def _forget_positions(model: Any, *call: Any) -> None:
+    """Forward hook for DePT: positions hold for one call."""
+    adapter = get_adapter(model)
+    assert isinstance(adapter, DeptEmbedding)
+    adapter.position_ids = None
+
+
 def _tell_positions(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Forward pre-hook for DePT: find each token's position, as the model itself will."""
     positions = kwargs.get("position_ids")
+    input_ids: Tensor | None = kwargs.get("input_ids", args[0] if args else None)
+    if input_ids is None:
+        return
     if positions is None:
-        input_ids: Tensor = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
         cache = kwargs.get("past_key_values")
         seen = cache.get_seq_length() if cache is not None else 0
         mask = kwargs.get("attention_mask")

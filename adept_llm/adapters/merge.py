@@ -2,7 +2,7 @@
 
 The offset of ADePT depends on E[x] alone, so E' = E + offset(E) is a plain table. Behind it come
 the m rows of P, as special tokens <|adept_0|>.. that the tokenizer by itself puts in front of every
-text.
+text, and its chat template in front of every conversation.
 """
 
 import json
@@ -45,6 +45,7 @@ def merge_adapter(model: Any, tokenizer: Any) -> tuple[Any, Any]:
     tokenizer = _tokenizer_with_virtual_tokens(tokenizer, adapter)
     _swap_table(model, adapter)
     _pad_head(model, adapter)
+    model.__dict__.pop("save_pretrained", None)  # injection's refusal
     model.config.vocab_size = adapter.table.vocab_size + adapter.config.num_virtual_tokens
     if adapter.config.num_virtual_tokens:
         suppressed = list(model.generation_config.suppress_tokens or [])
@@ -120,27 +121,39 @@ def _tokenizer_with_virtual_tokens(tokenizer: Any, adapter: PromptEmbedding) -> 
     content = json.loads(merged.backend_tokenizer.to_str())
     content["post_processor"] = _with_prefix(content["post_processor"], names, first)
     merged._tokenizer = Tokenizer.from_str(json.dumps(content))
+    merged.chat_template = _prefixed_chat_template(merged.chat_template, "".join(names))
     return merged
 
 
 def _with_prefix(processor: dict[str, Any] | None, names: list[str], first: int) -> dict[str, Any]:
-    """A post-processor that writes [virtual tokens] in front of what the given one writes."""
-    prefix = {
-        "type": "TemplateProcessing",
-        "single": [
-            *({"SpecialToken": {"id": name, "type_id": 0}} for name in names),
-            {"Sequence": {"id": "A", "type_id": 0}},
-        ],
-        "pair": [
-            *({"SpecialToken": {"id": name, "type_id": 0}} for name in names),
-            {"Sequence": {"id": "A", "type_id": 0}},
-            {"Sequence": {"id": "B", "type_id": 0}},
-        ],
-        "special_tokens": {
-            name: {"id": name, "ids": [first + i], "tokens": [name]} for i, name in enumerate(names)
-        },
-    }
-    processors = [p for p in [processor] if p is not None]
-    if processor is not None and processor["type"] == "Sequence":
-        processors = processor["processors"]
-    return {"type": "Sequence", "processors": [*processors, prefix]}
+    """A post-processor that writes [virtual tokens] in front of what the given one writes.
+
+    A template that is there already is extended: two in a row break on a pair of texts.
+    """
+    chain: list[dict[str, Any]] = []
+    if processor is not None:
+        chain = processor["processors"] if processor["type"] == "Sequence" else [processor]
+    template = next((p for p in chain if p["type"] == "TemplateProcessing"), None)
+    if template is None:
+        first_text, second_text = ({"Sequence": {"id": i, "type_id": 0}} for i in "AB")
+        template = {
+            "type": "TemplateProcessing",
+            "single": [first_text],
+            "pair": [first_text, second_text],
+            "special_tokens": {},
+        }
+        chain = [*chain, template]
+    prefix = [{"SpecialToken": {"id": name, "type_id": 0}} for name in names]
+    for form in ("single", "pair"):
+        template[form] = prefix + template[form]
+    for i, name in enumerate(names):
+        template["special_tokens"][name] = {"id": name, "ids": [first + i], "tokens": [name]}
+    return {"type": "Sequence", "processors": chain}
+
+
+def _prefixed_chat_template(template: Any, prefix: str) -> Any:
+    """A tokenizer's chat template, or its templates by name, that write the prefix first."""
+    if isinstance(template, dict):
+        return {name: _prefixed_chat_template(one, prefix) for name, one in template.items()}
+    # behind a comment and its line break the given template begins a line, as it did before
+    return template and f"{prefix}{{# the trained prompt #}}\n{template}"

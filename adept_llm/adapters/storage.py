@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,15 +81,6 @@ def load_adapter(model: Any, folder: str | Path) -> Any:
     return attach(model, embedding)
 
 
-def load_values(model: Any, folder: str | Path) -> None:
-    """Overwrite the values of a model's adapter by saved ones of the same shape.
-
-    Raises:
-        InputError: if they do not fit.
-    """
-    copy_values(get_adapter(model).trained_parameters(), read_adapter(folder)[2], folder)
-
-
 def read_adapter(folder: str | Path) -> tuple[AdeptConfig, BaseTable, dict[str, Tensor]]:
     """Config, base and tensors of a saved adapter, on the CPU.
 
@@ -105,8 +95,8 @@ def read_adapter(folder: str | Path) -> tuple[AdeptConfig, BaseTable, dict[str, 
         if not (folder / name).is_file():
             raise InputError(f"adapter: {folder} has no {name}; give a folder of save_adapter")
     try:
-        config, table = config_from_json(json.loads((folder / CONFIG_FILE).read_text()))
-    except json.JSONDecodeError as error:
+        config, table = config_from_json(json.loads((folder / CONFIG_FILE).read_bytes()))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"adapter: {folder / CONFIG_FILE} is not JSON ({error})") from error
     try:
         tensors = load_file(folder / WEIGHTS_FILE)
@@ -130,6 +120,22 @@ def copy_values(parameters: dict[str, Any], tensors: dict[str, Tensor], source: 
             parameter.copy_(tensors[name])
 
 
+def check_writable(folder: str | Path) -> None:
+    """Refuse a folder that cannot be made or written, without making it.
+
+    Raises:
+        InputError: saying what stands in the way.
+    """
+    if not str(folder):
+        raise InputError("output_dir: give a folder for the adapter")
+    path = Path(folder).absolute()
+    while not path.exists():
+        path = path.parent
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        why = "is no folder" if not path.is_dir() else "may not be written"
+        raise InputError(f"output_dir: {folder}: {path} {why}; name another folder")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file by way of a temporary one beside it, so that no reader sees half of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -139,7 +145,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        shutil.move(temporary, path)
+        os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

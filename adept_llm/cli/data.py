@@ -1,5 +1,6 @@
 """The rows of a run, from a task or from the user's own files, and what is measured on them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from adept_llm.evaluation.measure import Measure
@@ -13,6 +14,7 @@ from adept_llm.tasks import (
     load_split,
     read_instructions,
 )
+from adept_llm.tasks.splits import sample
 from adept_llm.training.arguments import DataArguments
 
 
@@ -34,13 +36,33 @@ def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Examp
         )  # fmt: skip
         return train, validation
     assert data.train_file is not None
-    train = read_instructions(data.train_file)
-    validation = read_instructions(data.validation_file) if data.validation_file else []
-    labels = label_set(train)
-    if labels:
-        validation = [replace(example, labels=labels) for example in validation]
-        train = [replace(example, labels=labels) for example in train]
-    return train[: data.max_train_samples], validation[: data.max_validation_samples]
+    train = own_examples(data.train_file, None, data.max_train_samples, seed)
+    if not data.validation_file:
+        return train, []
+    labels, limit = train[0].labels, data.max_validation_samples
+    return train, own_examples(data.validation_file, labels, limit, seed)
+
+
+def own_examples(
+    path: str, labels: Sequence[str] | None, limit: int | None, seed: int
+) -> list[Example]:
+    """A random sample of the rows of the user's own file, in their order.
+
+    Args:
+        path: As for `read_instructions`.
+        labels: What the model was trained to tell apart, () for free text; None finds it in the
+            rows.
+        limit: Most rows of the sample; None takes all.
+        seed: Fixes the sample.
+
+    Raises:
+        InputError: for a file that is missing or malformed, a target that is not a label, or a
+            limit below 1.
+    """
+    examples = read_instructions(path)
+    words = label_set(examples) if labels is None else tuple(labels)
+    labelled = [replace(example, labels=words) for example in examples]
+    return [labelled[index] for index in sample(len(labelled), limit, seed)]
 
 
 def make_measure(

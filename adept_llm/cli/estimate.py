@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from adept_llm.adapters import AdeptConfig
 from adept_llm.backbone import load_config, pick_dtype
 from adept_llm.cli.parsing import parse
+from adept_llm.errors import InputError
 from adept_llm.memory import estimate, gib, known_shape
 from adept_llm.table import print_table
 from adept_llm.training.arguments import DTYPES, PACKINGS
@@ -27,6 +28,12 @@ class EstimateArguments:
         default="shared_prefix", metadata={"help": "or padded", "choices": PACKINGS}
     )
 
+    def __post_init__(self) -> None:
+        if self.per_device_train_batch_size < 1:
+            raise InputError("per_device_train_batch_size: must be at least 1")
+        if self.num_tokens < 2:
+            raise InputError("num_tokens: must be at least 2, a prompt and its answer")
+
 
 def main(argv: Sequence[str]) -> None:
     """Print one row for each form of the frozen base, with and without checkpointing."""
@@ -40,11 +47,14 @@ def main(argv: Sequence[str]) -> None:
                 config, adapter, dtype, quantization, args.per_device_train_batch_size,
                 args.num_tokens, args.packing, checkpointing,
             )  # fmt: skip
+            if needs is None:
+                raise InputError(f"model_name_or_path: {config.model_type} cannot be estimated")
             base = str(dtype).removeprefix("torch.") if quantization == "none" else quantization
             rows.append([
                 base, "yes" if checkpointing else "no",
                 *map(gib, (needs.weights, needs.adapter, needs.activations, needs.total)),
             ])  # fmt: skip
+    assert needs is not None
     print(
         f"{args.model_name_or_path}: {needs.frozen_parameters:,} frozen parameters, "
         f"{needs.trained_parameters:,} trained; saved adapter {gib(4 * needs.trained_parameters)}"

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from adept_llm.adapters import read_adapter
 from adept_llm.adapters.storage import write_whole
 from adept_llm.backbone import check_context
-from adept_llm.cli.parsing import parse
+from adept_llm.cli.data import own_examples
+from adept_llm.cli.parsing import check_output, parse
 from adept_llm.cli.tuned import (
     TunedArguments,
     base_config,
@@ -22,9 +23,7 @@ from adept_llm.tasks import (
     Encoder,
     fingerprint,
     get_task,
-    label_set,
     load_split,
-    read_instructions,
 )
 from adept_llm.training.arguments import PACKINGS
 from adept_llm.training.run import make_collator
@@ -65,6 +64,10 @@ class EvaluateArguments:
             raise InputError("data: give either --task or --file")
         if self.batch_size < 1:
             raise InputError("batch_size: must be at least 1")
+        if self.max_samples is not None and self.max_samples < 1:
+            raise InputError(f"max_samples: {self.max_samples} rows; give 1 or more")
+        check_output("output_file", self.output_file)
+        check_output("predictions_file", self.predictions_file)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -77,10 +80,13 @@ def main(argv: Sequence[str]) -> None:
     config, table, _ = read_adapter(tuned.adapter)
     check_context(base_config(tuned, table), config.num_virtual_tokens, tuned.max_length)
     encoder = Encoder(tuned_tokenizer(tuned, table), tuned.template, tuned.max_length)
-    measure = make_measure(args, encoder, tuple(trained_with(tuned.adapter).get("labels", ())))
+    measure = make_measure(args, encoder, trained_with(tuned.adapter).get("labels"))
     print(f"{measure.report}; data {fingerprint(measure.examples)}")
     model = load_tuned(tuned, table, tuned.quantization)
-    make_collator(model, args.packing, tuned.max_length)  # lets the model read packed rows
+    # lets the model read packed rows
+    _, reason = make_collator(model, args.packing, tuned.max_length)
+    if reason:
+        print(f"padding instead of packing: {reason}")
     predictions = measure.predict(model)
     metrics = measure.score(predictions)
     for name, value in metrics.items():
@@ -91,8 +97,10 @@ def main(argv: Sequence[str]) -> None:
         write_whole(Path(args.output_file), (json.dumps(metrics, indent=2) + "\n").encode())
 
 
-def make_measure(args: EvaluateArguments, encoder: Encoder, labels: tuple[str, ...]) -> Measure:
-    """Rows and their metrics.
+def make_measure(
+    args: EvaluateArguments, encoder: Encoder, labels: Sequence[str] | None
+) -> Measure:
+    """Rows and their metrics; labels are the training run's, None where it left no record.
 
     Raises:
         InputError: for data that is missing or malformed.
@@ -104,9 +112,6 @@ def make_measure(args: EvaluateArguments, encoder: Encoder, labels: tuple[str, .
         )
         return Measure.of_task(encoder, task, rows, args.batch_size, args.allow_code_execution)
     assert args.file is not None
-    rows = read_instructions(args.file)[: args.max_samples]
-    labels = labels or label_set(rows)
-    if labels:
-        rows = [replace(row, labels=labels) for row in rows]
-    metrics = ("accuracy",) if labels else FREE_TEXT_METRICS
+    rows = own_examples(args.file, labels, args.max_samples, args.seed)
+    metrics = ("accuracy",) if rows[0].labels else FREE_TEXT_METRICS
     return Measure.of(encoder, rows, metrics, batch_size=args.batch_size)

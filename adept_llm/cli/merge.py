@@ -6,6 +6,7 @@ from pathlib import Path
 
 from adept_llm.adapters import merge_adapter, read_adapter
 from adept_llm.adapters.merge import check_mergeable
+from adept_llm.adapters.storage import check_writable
 from adept_llm.cli.parsing import parse
 from adept_llm.cli.tuned import BaseArguments, base_config, load_tuned, tuned_tokenizer
 from adept_llm.errors import InputError
@@ -27,6 +28,7 @@ def main(argv: Sequence[str]) -> None:
     tuned, args = parse([BaseArguments, MergeArguments], argv)
     if Path(args.output_dir).exists():
         raise InputError(f"output_dir: {args.output_dir} exists; name a new folder")
+    check_writable(args.output_dir)
     config, table, _ = read_adapter(tuned.adapter)
     check_mergeable(config)
     base_config(tuned, table)

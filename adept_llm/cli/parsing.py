@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +18,14 @@ class _Parser(HfArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"arguments: {message}")
 
+    def word(self, name: str, value: Any) -> str:
+        """A value of a file as on the command line."""
+        if isinstance(value, dict):
+            return json.dumps(value)
+        if isinstance(value, bool) and any(a.dest == name and a.choices for a in self._actions):
+            return "yes" if value else "no"  # YAML 1.1 reads the words no and off as false
+        return str(value)
+
 
 def parse(kinds: Sequence[Any], argv: Sequence[str]) -> tuple[Any, ...]:
     """Read dataclasses from arguments; a first argument that is a .yaml or .json file comes first.
@@ -23,11 +33,11 @@ def parse(kinds: Sequence[Any], argv: Sequence[str]) -> tuple[Any, ...]:
     Raises:
         InputError: for an unknown or wrong argument.
     """
+    parser = _Parser(list(kinds), prog=_program(), allow_abbrev=False)
     arguments = list(argv)
     if arguments and arguments[0].endswith((".yaml", ".yml", ".json")):
         # as if its entries stood on the command line: what follows overrides them
-        arguments = file_arguments(Path(arguments[0])) + arguments[1:]
-    parser = _Parser(list(kinds), allow_abbrev=False)
+        arguments = file_arguments(parser, Path(arguments[0])) + arguments[1:]
     try:
         return parser.parse_args_into_dataclasses(arguments)
     except argparse.ArgumentError as error:
@@ -38,16 +48,18 @@ def parse(kinds: Sequence[Any], argv: Sequence[str]) -> tuple[Any, ...]:
         raise InputError(f"arguments: {' '.join(str(error).split())}") from error
 
 
-def file_arguments(path: Path) -> list[str]:
+def file_arguments(parser: _Parser, path: Path) -> list[str]:
     """A file's entries as command line words.
 
     Raises:
         InputError: for a file that is missing or no mapping of names to values.
     """
     try:
-        content = yaml.safe_load(path.read_text())  # JSON is YAML
+        content = yaml.safe_load(path.read_text("utf-8"))  # JSON is YAML
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -58,5 +70,32 @@ def file_arguments(path: Path) -> list[str]:
             continue
         values = value if isinstance(value, list) else [value]
         words.append(f"--{name}")
-        words += [json.dumps(v) if isinstance(v, dict) else str(v) for v in values]
+        words += [parser.word(name, v) for v in values]
     return words
+
+
+def check_output(name: str, path: str | None) -> None:
+    """Refuse a file that could not be written in the end.
+
+    Args:
+        name: of the argument.
+        path: what was given for it, if anything.
+
+    Raises:
+        InputError: for a folder, a file in a folder that is missing, or one without leave to write.
+    """
+    if path is None:
+        return
+    file = Path(path)
+    if file.is_dir():
+        raise InputError(f"{name}: {path} is a folder; name a file in it")
+    if not file.parent.is_dir():
+        raise InputError(f"{name}: there is no folder {file.parent}; make it first")
+    if not os.access(file.parent, os.W_OK):
+        raise InputError(f"{name}: the folder {file.parent} cannot be written; name another")
+
+
+def _program() -> str | None:
+    """`adept-llm COMMAND` under that name and as a module; None, the script's own, elsewhere."""
+    started = Path(sys.argv[0]).name in ("adept-llm", "main.py") and len(sys.argv) > 1
+    return f"adept-llm {sys.argv[1]}" if started else None

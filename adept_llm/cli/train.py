@@ -11,8 +11,8 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from adept_llm.adapters import AdeptConfig, inject_adapter
-from adept_llm.adapters.storage import write_whole
+from adept_llm.adapters import AdeptConfig, inject_adapter, read_adapter
+from adept_llm.adapters.storage import check_writable, write_whole
 from adept_llm.backbone import (
     check_context,
     load_config,
@@ -27,7 +27,7 @@ from adept_llm.errors import InputError
 from adept_llm.memory import check_device, estimate, known_shape
 from adept_llm.quantization import check_quantization
 from adept_llm.table import format_table
-from adept_llm.tasks import Encoder, fingerprint
+from adept_llm.tasks import Encoded, Encoder, fingerprint
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import adopt_slurm_ranks, leave_together
@@ -45,12 +45,13 @@ def main(argv: Sequence[str]) -> None:
     base, config, data, args = parse(kinds, argv)
     if args.disable_tqdm:
         logging.disable_progress_bar()
-    check_base(base, config, data, args)
+    model_config = check_base(base, config, data, args)
 
     examples, validation = read_data(data, args.seed)
     tokenizer = load_tokenizer(base.model_name_or_path, base.model_revision)
     encoder = Encoder(tokenizer, data.template, data.max_length)
     train, report = encoder.encode_all(examples)
+    check_ids(train, model_config)
     given = asdict(data) | {
         "labels": examples[0].labels,
         "quantization": base.quantization,
@@ -84,14 +85,15 @@ def main(argv: Sequence[str]) -> None:
 
 def check_base(
     base: ModelArguments, config: AdeptConfig, data: DataArguments, args: AdeptTrainingArguments
-) -> None:
-    """Say what the base needs, before any of it is read.
+) -> Any:
+    """The base's configuration; says what it needs, before any weight is read.
 
     Raises:
         InputError: for a base that cannot carry the adapter, or that does not fit this machine.
     """
-    if not args.output_dir:
-        raise InputError("output_dir: give a folder for the adapter")
+    check_writable(str(args.output_dir or ""))
+    if config.prompt_init_adapter:
+        read_adapter(config.prompt_init_adapter)
     name = base.model_name_or_path
     model_config = known_shape(name) or load_config(name, base.model_revision)
     dtype = pick_dtype(base.dtype, model_config)
@@ -107,8 +109,26 @@ def check_base(
             args.per_device_train_batch_size, data.max_length, args.packing,
             bool(args.gradient_checkpointing),
         )  # fmt: skip
-        check_device(name, needs, args.use_cpu)
-        say(args, f"{name}: {needs}")
+        if needs:
+            check_device(name, needs, args.use_cpu)
+        say(args, f"{name}: {needs or 'memory is not estimated for such a model'}")
+    return model_config
+
+
+def check_ids(examples: Sequence[Encoded], model_config: Any) -> None:
+    """Refuse ids beyond the base's table: its tokenizer was extended, and they would be read as P.
+
+    Raises:
+        InputError: naming the example.
+    """
+    size = model_config.get_text_config().vocab_size
+    for example in examples:
+        largest = max([*example.prompt_ids, *example.target_ids])
+        if largest >= size:
+            raise InputError(
+                f"{example.id}: token id {largest} lies beyond the base's table of {size} rows; "
+                "its tokenizer has more tokens than the model: take the one it was trained with"
+            )
 
 
 def write_run(args: AdeptTrainingArguments, given: dict[str, Any], result: Result) -> None:

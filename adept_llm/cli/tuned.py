@@ -11,6 +11,8 @@ from adept_llm.errors import InputError
 from adept_llm.training.arguments import DTYPES
 
 RUN_FILE = "run.json"
+# what evaluate and generate take from there
+RECORDED = {"template": str, "max_length": int, "quantization": str, "labels": list}
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,11 @@ def trained_with(adapter: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text())["data"]
+        data = dict(json.loads(path.read_bytes())["data"])
+        for name, kind in RECORDED.items():
+            if not isinstance(data.get(name, kind()), kind):
+                raise TypeError(f"{name} is no {kind.__name__}")
+        return data
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is not what a training run writes; remove it") from error
 

@@ -2,6 +2,8 @@
 
 Stock `generate` does the rest. Texts are padded between P and themselves, [P][PAD..][text], which a
 mask hides; positions count what the mask shows, so that a text has the same positions as alone.
+A sliding window counts columns, hidden or not: where a row is longer than the window, the pads
+would push P out of it, and texts are padded in front, [PAD..][P][text], without a shared cache.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,8 +61,9 @@ def generate(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         texts = [prompts[i] for i in batch]
+        shared = prefix if _fits_window(model, texts, max_new_tokens) else None
         answers, certainties = _continue(
-            model, prefix, texts, max_new_tokens, eos_token_id, temperature
+            model, shared, texts, max_new_tokens, eos_token_id, temperature
         )
         yield from zip(batch, answers, certainties, strict=True)
 
@@ -75,6 +78,13 @@ def _prefix_cache(model: Any) -> Any:
         return model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
 
 
+def _fits_window(model: Any, texts: Sequence[list[int]], max_new_tokens: int) -> bool:
+    """Whether each token of the batch's rows sees all columns before it."""
+    window = getattr(model.config, "sliding_window", None)
+    longest = len(get_adapter(model).virtual_token_ids) + max(map(len, texts)) + max_new_tokens
+    return not window or longest <= window
+
+
 def _continue(
     model: Any,
     prefix: Any,
@@ -85,9 +95,12 @@ def _continue(
 ) -> tuple[list[list[int]], list[float]]:
     adapter = get_adapter(model)
     device, virtual = adapter.weight.device, adapter.virtual_token_ids
-    ids, mask = left_pad(texts, eos), left_pad([[1] * len(text) for text in texts], 0)
-    shown = torch.tensor(virtual, dtype=torch.long).expand(len(texts), -1)
-    ids, mask = torch.cat([shown, ids], 1), torch.cat([torch.ones_like(shown), mask], 1)
+    if prefix is None:
+        ids, mask = _padded([virtual + text for text in texts], eos)
+    else:
+        ids, mask = _padded(texts, eos)
+        shown = torch.tensor(virtual).expand(len(texts), -1)
+        ids, mask = torch.cat([shown, ids], 1), torch.cat([torch.ones_like(shown), mask], 1)
     cache = deepcopy(prefix)
     if cache is not None:
         cache.batch_repeat_interleave(len(texts))
@@ -98,16 +111,25 @@ def _continue(
         max_new_tokens=max_new_tokens, num_beams=1, repetition_penalty=1.0, eos_token_id=eos,
         pad_token_id=eos, **(drawn if temperature > 0 else {"do_sample": False}),
     )  # fmt: skip
-    with torch.no_grad():
-        out = model.generate(
-            ids.to(device),
-            attention_mask=mask.to(device),
-            past_key_values=cache,
-            generation_config=config,
-            logits_processor=LogitsProcessorList([certainty]),
-        )
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        with torch.no_grad():
+            out = model.generate(
+                ids.to(device),
+                attention_mask=mask.to(device),
+                past_key_values=cache,
+                generation_config=config,
+                logits_processor=LogitsProcessorList([certainty]),
+            )
+    finally:
+        model.generation_config = own
     new = out[:, ids.shape[1] :].tolist()
     answers = [row[: row.index(eos)] if eos in row else row for row in new]
     steps = torch.stack(certainty.steps, 1).tolist()  # [B, new tokens]
     sizes = [min(len(answer) + 1, len(row)) for answer, row in zip(answers, new, strict=True)]
     return answers, [sum(row[:n]) / n for row, n in zip(steps, sizes, strict=True)]
+
+
+def _padded(rows: Sequence[list[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Rows padded on the left, and the mask that hides the pads; both [B, L]."""
+    return left_pad(rows, pad), left_pad([[1] * len(row) for row in rows], 0)

@@ -61,10 +61,10 @@ def use_packed_attention(model: Any) -> None:
 
 def why_not_packed(config: Any, longest: int) -> str | None:
     """Why a model cannot read packed rows whose longest sequence has that many tokens, or None."""
-    if config.model_type not in PLAIN_CAUSAL:
-        return f"packing is not tested for {config.model_type}"
     if getattr(config, "attn_logit_softcapping", None):
         return f"{config.model_type} soft-caps its attention"
+    if config.model_type not in PLAIN_CAUSAL:
+        return f"packing is not tested for {config.model_type}"
     window = getattr(config, "sliding_window", None)
     if window and getattr(config, "use_sliding_window", True) and longest > window:
         return f"sequences of {longest} tokens exceed the sliding window of {window}"

@@ -23,11 +23,13 @@ ROLES = ("system", "user", "assistant")
 MOST_LABELS = 20
 
 
-def read_instructions(path: str | Path) -> list[Example]:
+def read_instructions(path: str | Path, answered: bool = True) -> list[Example]:
     """Read a file of instructions.
 
     Args:
         path: A .jsonl, .json (a list of objects), .csv or .parquet file.
+        answered: Whether each row must have its answer; otherwise it may be missing or empty, and
+            the examples' targets stand for nothing.
 
     Returns:
         One example per row, in the file's order, with ids such as 'train.jsonl:17'.
@@ -37,7 +39,7 @@ def read_instructions(path: str | Path) -> list[Example]:
     """
     rows = read_rows(Path(path))
     columns = _column_set(rows[0])
-    make = {"instruction": _from_instruction, "prompt": _from_prompt, "messages": _from_messages}
+    make = {"output": _from_instruction, "completion": _from_prompt, "messages": _from_messages}
     examples = []
     for row in rows:
         unknown = sorted(row.values.keys() - set(columns))
@@ -45,7 +47,8 @@ def read_instructions(path: str | Path) -> list[Example]:
             raise InputError(
                 f"{row.where}: unknown column {unknown[0]!r} beside {', '.join(columns)}; remove it"
             )
-        examples.append(make[columns[0]](row))
+        one = row if answered else _unanswered(row, columns[-1])
+        examples.append(make[columns[-1]](one))
     return examples
 
 
@@ -64,6 +67,18 @@ def label_set(examples: Iterable[Example]) -> tuple[str, ...]:
     if 2 <= len(counts) <= MOST_LABELS and min(counts.values()) >= 2:
         return tuple(sorted(counts))
     return ()
+
+
+def _unanswered(row: Row, column: str) -> Row:
+    """The row with an answer that stands for nothing, in place of its own or of none."""
+    answer: Any = "?"
+    if column == "messages":
+        said = row.values.get(column)
+        if not isinstance(said, list) or not said:
+            return row  # refused by the reader
+        answered = isinstance(said[-1], dict) and said[-1].get("role") == "assistant"
+        answer = [*said[: len(said) - answered], {"role": "assistant", "content": answer}]
+    return row._replace(values={**row.values, column: answer})
 
 
 def _column_set(row: Row) -> tuple[str, ...]:

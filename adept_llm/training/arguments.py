@@ -12,6 +12,14 @@ from adept_llm.training.deepspeed_config import check_deepspeed
 from adept_llm.training.launch import join_ranks_on_cpu
 
 OWN_DATA_LENGTH = 256
+IGNORED_BY_US = {
+    "label_smoothing_factor": 0.0,
+    "dataloader_drop_last": False,
+    "train_sampling_strategy": "random",
+    "group_by_length": False,
+    "save_only_model": False,
+    "fsdp": "",
+}
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PACKINGS = ("shared_prefix", "padded")
 
@@ -71,6 +79,12 @@ class DataArguments:
             raise InputError("data_dir: goes with --task; own data is given by --train_file")
         if self.validation_file and not self.train_file:
             raise InputError("validation_file: goes with --train_file")
+        for name in ("k_shot", "max_train_samples", "max_validation_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}: {value} rows are none; give 1 or more")
+        if self.k_shot and not self.task:
+            raise InputError("k_shot: goes with --task; for own data use --max_train_samples")
         if not self.max_length:
             length = get_task(self.task).max_length if self.task else OWN_DATA_LENGTH
             object.__setattr__(self, "max_length", length)
@@ -111,6 +125,8 @@ class AdeptTrainingArguments(TrainingArguments):
         for name in ("learning_rate", "offset_learning_rate"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}: {getattr(self, name)} is not a rate; give 0 or more")
+        self._check_counts()
+        self._check_ignored()
         self._check_best()
         if self.deepspeed:
             check_deepspeed(self.deepspeed, self.bf16 or self.fp16)
@@ -118,6 +134,32 @@ class AdeptTrainingArguments(TrainingArguments):
                 self.use_cpu = True
                 join_ranks_on_cpu()
         super().__post_init__()
+
+    def _check_counts(self) -> None:
+        for name in (
+            "per_device_train_batch_size", "per_device_eval_batch_size",
+            "gradient_accumulation_steps",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: must be at least 1")
+        if self.max_steps == 0 or self.seed < 0:
+            name = "seed" if self.seed < 0 else "max_steps"
+            raise InputError(f"{name}: {getattr(self, name)} is none; give a positive number")
+
+    def _check_ignored(self) -> None:
+        """Refuse what Trainer offers and adapters, our loss or our sampler would not heed."""
+        for name, harmless in IGNORED_BY_US.items():
+            value = getattr(self, name, harmless)
+            value = getattr(value, "value", value)
+            if value != harmless and value:
+                raise InputError(f"{name}: has no effect here; leave it out")
+        if getattr(self, "average_tokens_across_devices", True) is False:
+            raise InputError("average_tokens_across_devices: is always on here; leave it out")
+        if getattr(self.save_strategy, "value", self.save_strategy) == "best":
+            raise InputError(
+                "save_strategy: 'best' is steps or epoch with --load_best_model_at_end true here, "
+                "which saves each new best"
+            )
 
     def _check_best(self) -> None:
         evaluates = str(getattr(self.eval_strategy, "value", self.eval_strategy)) != "no"

@@ -15,7 +15,7 @@ class Speed(TrainerCallback):
     """
 
     def __init__(self) -> None:
-        self.tokens = self.examples = self.steps = 0
+        self.tokens = self.examples = 0
         self.seconds = 0.0
         self._since = 0.0
         self._logged = (0, 0.0)
@@ -33,10 +33,9 @@ class Speed(TrainerCallback):
         return (self.tokens - tokens) / elapsed if elapsed else 0.0
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Count a step, the loading of its data included."""
+        """Count a step's time, the loading of its data included."""
         now = time.perf_counter()
         self.seconds += now - self._since
-        self.steps += 1
         self._since = now
 
     def _restart(self, *args: Any, **kwargs: Any) -> None:

@@ -1,7 +1,9 @@
 """A Trainer whose runs can be killed: own sampler, own checkpoints, none of the base's weights."""
 
 import dataclasses
+import hashlib
 import json
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,15 @@ OPTIMIZER_FILE, STATE_FILE, PROGRESS_FILE = (
     "state.pt",
     "trainer_state.json",
 )
+
+
+def _fingerprint(examples: Any) -> str:
+    """Short hash of encoded examples in their order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        for ids in (example.prompt_ids, example.target_ids):
+            digest.update(array("q", [len(ids), *ids]).tobytes())
+    return digest.hexdigest()[:12]
 
 
 class ResumableTrainer(Trainer):
@@ -118,7 +129,7 @@ class ResumableTrainer(Trainer):
         examples: Any = self.train_dataset
         return {
             "global batch": self.shares.global_batch,
-            "training examples": len(examples),
+            "training examples": f"{len(examples)} ({_fingerprint(examples)})",
             "seed": self.args.seed,
             "base model": self._base_name(),
         }

@@ -131,6 +131,12 @@ class AdeptTrainer(ResumableTrainer):
         loss = total / num_items_in_batch * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        improved = super()._determine_best_metric(metrics, trial)
+        if improved and self.args.load_best_model_at_end:
+            self.control.should_save = True  # or the best might lie between two checkpoints
+        return improved
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add both learning rates and the speed to the training log."""
         if "loss" in logs:

@@ -1,8 +1,8 @@
-"""The three embedding layers: the formula, freezing, cached decoding, save and load, merge."""
+"""The three embedding layers: the formula, freezing, cached decoding, save and load."""
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from adept_llm import (
     AdeptConfig,
@@ -10,10 +10,8 @@ from adept_llm import (
     get_adapter,
     inject_adapter,
     load_adapter,
-    merge_adapter,
     save_adapter,
 )
-from adept_llm.adapters.merge import merged_table
 from adept_llm.demo import MODEL
 from benchmarks.architectures import ARCHITECTURES, VOCAB, small_model
 
@@ -105,44 +103,6 @@ def test_save_and_load(tmp_path, method):
     ]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["llama-tied", "gemma3", "gpt2"])
-def test_merged_table_has_the_bits_of_the_layer(name, dtype):
-    model = adapted(name, dtype=dtype)
-    layer, table = get_adapter(model), merged_table(get_adapter(model))
-    for ids in (prefixed(model), prefixed(model)[:, :1], prefixed(model, 1, 1)[:, -1:]):
-        expected = table[ids]
-        if layer.embed_scale is not None:
-            expected = expected * torch.tensor(layer.embed_scale).to(dtype)
-        assert torch.equal(layer(ids), expected)
-
-
-def test_merged_model_is_stock_and_answers_alike(tmp_path):
-    tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
-    model = inject_adapter(model, AdeptConfig("adept", 5, 4))
-    with torch.no_grad():
-        get_adapter(model).w2.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
-    text = "The soup was stale."
-    ids = tokenizer(text, return_tensors="pt").input_ids
-    ids = torch.cat([torch.tensor([get_adapter(model).virtual_token_ids]), ids], 1)
-    options = {"max_new_tokens": 20, "do_sample": False}
-    before = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
-
-    merged, merged_tokenizer = merge_adapter(model, tokenizer)
-    merged.save_pretrained(tmp_path)
-    merged_tokenizer.save_pretrained(tmp_path)
-    stock = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-    batch = AutoTokenizer.from_pretrained(tmp_path)(text, return_tensors="pt")
-    assert torch.equal(batch.input_ids, ids)
-    assert torch.equal(stock.generate(**batch, **options), before)
-
-
-def test_dept_cannot_be_merged():
-    with pytest.raises(InputError, match="position"):
-        merge_adapter(adapted(method="dept"), None)
-
-
 def test_adapter_of_another_width_or_base_is_refused(tmp_path):
     save_adapter(adapted(), tmp_path)
     with pytest.raises(InputError, match="rms"):
@@ -152,14 +112,6 @@ def test_adapter_of_another_width_or_base_is_refused(tmp_path):
         load_adapter(demo, tmp_path)
     with pytest.raises(InputError, match="already has an adapter"):
         inject_adapter(adapted(), METHODS["adept"])
-
-
-@pytest.mark.parametrize(("m", "r"), [(20, 39), (40, 29), (60, 19), (80, 9)])
-def test_parameter_budget_of_the_paper(m, r):
-    d = 4096
-    count = m * d + 2 * d * r + r + d
-    assert count <= 100 * d + r
-    assert (m, r) != (60, 19) or count == 405_523
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adept_llm import AdeptConfig, inject_adapter, save_adapter
+from adept_llm.adapters.storage import write_whole
 from adept_llm.backbone import load_model
+from adept_llm.cli import evaluate, generate
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
@@ -175,3 +177,105 @@ def test_train_then_merge(capsys, tmp_path, train_file):
     argv = ["merge", "--adapter", tmp_path / "out", "--output_dir", tmp_path / "merged"]
     assert main([*map(str, argv)]) == 0
     assert (tmp_path / "merged" / "model.safetensors").is_file()
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory):
+    model = inject_adapter(load_model(str(MODEL)), AdeptConfig("adept", 4, 3))
+    return save_adapter(model, tmp_path_factory.mktemp("saved") / "adapter")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--do_sample", "true", "--temperature", "0"],
+        ["--do_sample", "true", "--temperature", "-1"],
+        ["--do_sample", "true", "--temperature", "nan"],
+        ["--do_sample", "true", "--top_p", "0"],
+        ["--do_sample", "true", "--top_p", "1.5"],
+        ["--do_sample", "true", "--seed", "-1"],
+        ["--do_sample", "true", "--seed", str(2**64)],
+    ],
+    ids=lambda words: "=".join(words[2:]),
+)
+def test_sampling_that_cannot_be(capsys, tmp_path, adapter, wrong):
+    line = refused(capsys, tmp_path, "generate", "--adapter", adapter, "--prompt", "x", *wrong)
+    assert line.startswith(f"error: {wrong[2].lstrip('-')}: ")
+
+
+def test_room_for_new_tokens(capsys, tmp_path, adapter):
+    argv = ["generate", "--adapter", adapter, "--prompt", "x", "--max_length", "256"]
+    line = refused(capsys, tmp_path, *argv, "--max_new_tokens", "400")
+    context = json.loads((MODEL / "config.json").read_text())["max_position_embeddings"]
+    assert line.startswith("error: max_new_tokens: ") and f"by {4 + 256 + 400 - context}" in line
+
+
+@pytest.mark.parametrize("place", ["missing/out.json", "folder"])
+@pytest.mark.parametrize("name", ["output_file", "predictions_file"])
+def test_output_that_cannot_be_written_is_told_before_weights_are_read(
+    capsys, tmp_path, adapter, train_file, name, place, monkeypatch
+):
+    for module in (evaluate, generate):
+        monkeypatch.setattr(module, "load_tuned", lambda *_: pytest.fail("weights were read"))
+    (tmp_path / "folder").mkdir()
+    for command in ("evaluate", "generate") if name == "output_file" else ("evaluate",):
+        argv = [command, "--adapter", adapter, "--file", train_file, f"--{name}", tmp_path / place]
+        line = refused(capsys, tmp_path, *argv)
+        assert line.startswith(f"error: {name}: ") and "folder" in line
+
+
+def test_write_whole_does_not_write_into_a_folder(tmp_path):
+    with pytest.raises(OSError):
+        write_whole(tmp_path, b"x")
+    assert not list(tmp_path.iterdir()) and not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))
+
+
+def test_files_that_are_not_utf_8(capsys, tmp_path, adapter):
+    broken = tmp_path / "adapter"
+    shutil.copytree(adapter, broken)
+    (broken / "adapter_config.json").write_bytes(b'{"adapter": "\xff"}')
+    line = refused(capsys, tmp_path, "generate", "--adapter", broken, "--prompt", "x")
+    assert "adapter_config.json" in line
+    (tmp_path / "run.yaml").write_bytes(b"task: \xff\n")
+    assert "run.yaml: not UTF-8" in refused(capsys, tmp_path, "train", tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"data": 3}', "[]", "{", '{"data": {"max_length": "x"}}', '{"data": {"labels": "No"}}'],
+)
+def test_record_of_a_run_that_is_none(capsys, tmp_path, adapter, content):
+    broken = tmp_path / "adapter"
+    shutil.copytree(adapter, broken)
+    (broken / "run.json").write_text(content)
+    line = refused(capsys, tmp_path, "generate", "--adapter", broken, "--prompt", "x")
+    assert "run.json" in line
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--num_tokens", "1"], ["--per_device_train_batch_size", "0"]], ids=lambda w: w[0]
+)
+def test_estimate_of_nothing(capsys, tmp_path, wrong):
+    line = refused(capsys, tmp_path, "estimate", "--model_name_or_path", MODEL, *wrong)
+    assert wrong[0].lstrip("-") in line
+
+
+@pytest.mark.parametrize("limit", ["0", "-3"])
+def test_a_sample_of_no_rows(capsys, tmp_path, adapter, train_file, limit):
+    argv = ["evaluate", "--adapter", adapter, "--file", train_file, "--max_samples", limit]
+    assert refused(capsys, tmp_path, *argv).startswith(f"error: max_samples: {limit} ")
+    argv = train(tmp_path, "--train_file", train_file, "--max_train_samples", limit)
+    assert limit in refused(capsys, tmp_path, *argv)
+
+
+def test_a_question_that_is_none(capsys, tmp_path, adapter):
+    path = tmp_path / "rows.jsonl"
+    for rows, message in [
+        ('{"prompt": ""}\n', "prompt"),
+        ('{"messages": []}\n', "messages"),
+        ('{"messages": [{"role": "system", "content": "Hi"}]}\n', "turns"),
+        ('{"prompt": "x"}\n{"prompt": "x", "id": 3}\n', "rows.jsonl:2: unknown column 'id'"),
+    ]:
+        path.write_text(rows)
+        line = refused(capsys, tmp_path, "generate", "--adapter", adapter, "--file", path)
+        assert message in line

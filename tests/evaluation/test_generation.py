@@ -52,6 +52,22 @@ def test_tokens_are_those_of_stock_generate(name, method):
     ]
 
 
+@pytest.mark.parametrize("name", ["mistral", "phi3", "gemma2", "gemma3"])
+@pytest.mark.parametrize("window", [8, 16])
+def test_pads_push_no_prompt_out_of_a_sliding_window(name, window, monkeypatch):
+    """A window counts hidden columns too; pads between P and a text moved P out of it."""
+    kind, changes = ARCHITECTURES[name]
+    monkeypatch.setitem(ARCHITECTURES, name, (kind, {**changes, "sliding_window": window}))
+    model, eos = adapted(name, "prompt_tuning"), VOCAB - 1
+    generator = torch.Generator().manual_seed(3)
+    texts = [torch.randint(3, VOCAB, (n,), generator=generator).tolist() for n in (3, 12, 20, 7)]
+    expected = [stock(model, text, eos) for text in texts]
+    found = {i: ids for i, ids, _ in generate(model, texts, NEW, eos)}
+    assert [found[i] for i in range(len(texts))] == [
+        ids[: ids.index(eos)] if eos in ids else ids for ids in expected
+    ]
+
+
 def test_packed_attention_changes_nothing():
     """A model that was trained on packed rows generates as any other."""
     model = adapted("llama-grouped", "adept")
@@ -112,3 +128,14 @@ def test_samples_are_drawn_by_torchs_seed():
 
     assert draw(0) == draw(0) != draw(1)
     assert len({tuple(ids) for ids in draw(0)}) > 1
+
+
+def test_the_bases_own_generation_config_has_no_say():
+    model = adapted("llama-grouped", "adept").eval()
+    texts = [[5, 6, 7], [8, 9]]
+    plain = list(generate(model, texts, 6, 2))
+    model.generation_config.no_repeat_ngram_size = 1
+    model.generation_config.suppress_tokens = [ids[0] for _, ids, _ in plain if ids]
+    own = model.generation_config
+    assert list(generate(model, texts, 6, 2)) == plain
+    assert model.generation_config is own

@@ -59,7 +59,7 @@ def test_bf16_within_its_own_error():
 
 
 def test_soft_capping_and_short_windows_are_refused():
-    assert "gemma2" in why_not_packed(small_model("gemma2").config, 10)
+    assert "gemma2 soft-caps" in why_not_packed(small_model("gemma2").config, 10)
     config = small_model("gemma3").config
     config.sliding_window = 8
     assert why_not_packed(config, 8) is None

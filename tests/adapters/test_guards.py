@@ -1,0 +1,66 @@
+"""What must not happen to an injected model: casts, stale positions, unreadable checkpoints."""
+
+import pytest
+import torch
+
+from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter, merge_adapter
+from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.demo import MODEL
+from benchmarks.architectures import VOCAB, small_model
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+
+
+def injected(method="adept", dtype=torch.float32):
+    rank = None if method == "prompt_tuning" else 3
+    return inject_adapter(small_model("llama", dtype), AdeptConfig(method, 4, rank))
+
+
+@pytest.mark.parametrize("cast", [lambda m: m.to(torch.bfloat16), lambda m: m.half()])
+def test_casting_the_model_leaves_the_masters(cast):
+    """INV 4."""
+    model = injected()
+    before = {n: p.clone() for n, p in get_adapter(model).trained_parameters().items()}
+    model = cast(model)
+    assert get_adapter(model).weight.dtype != torch.float32
+    after = get_adapter(model).trained_parameters()
+    assert all(p.dtype == torch.float32 and torch.equal(p, before[n]) for n, p in after.items())
+    assert model(IDS).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_masters_on_a_base_of_half_precision(dtype):
+    trained = get_adapter(injected(dtype=dtype)).trained_parameters()
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+
+
+def test_autocast_does_not_touch_the_adapter():
+    model = injected()
+    torch.nn.init.normal_(get_adapter(model).w2)
+    plain = get_adapter(model)(IDS)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(get_adapter(model)(IDS), plain)
+
+
+def test_save_pretrained_points_to_what_works(tmp_path):
+    model = inject_adapter(load_model(str(MODEL)), AdeptConfig("adept", 4, 3))
+    with pytest.raises(InputError, match="save_adapter.*merge_adapter"):
+        model.save_pretrained(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    merged, _ = merge_adapter(model, load_tokenizer(str(MODEL)))
+    merged.save_pretrained(tmp_path / "b")
+    assert (tmp_path / "b" / "config.json").is_file()
+
+
+def test_dept_positions_hold_for_one_call():
+    model = injected("dept")
+    mask = torch.tensor([[0, 1, 1, 1]])
+    model(IDS, attention_mask=mask)
+    with pytest.raises(InputError, match="whole model"):
+        model.model(IDS)
+
+
+def test_dept_with_given_embeddings_is_left_alone():
+    model = injected("dept")
+    rows = torch.zeros(1, 3, model.config.hidden_size)
+    assert model(inputs_embeds=rows).logits.shape == (1, 3, VOCAB)
