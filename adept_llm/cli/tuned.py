@@ -89,10 +89,12 @@ def base_config(tuned: BaseArguments, table: BaseTable) -> Any:
         InputError: for a base of another width; other differences show when its weights are read.
     """
     config = load_config(tuned.base(table), tuned.revision(table))
-    if config.hidden_size != table.hidden_size:
+    # OPT-350m's table is narrower than its layers
+    width = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
+    if width != table.hidden_size:
         raise InputError(
             f"adapter: {tuned.adapter} was made for hidden size {table.hidden_size}, "
-            f"{tuned.base(table)} has {config.hidden_size}; load the base it was trained on"
+            f"{tuned.base(table)} has {width}; load the base it was trained on"
         )
     return config
 
