@@ -120,22 +120,6 @@ def copy_values(parameters: dict[str, Any], tensors: dict[str, Tensor], source: 
             parameter.copy_(tensors[name])
 
 
-def check_writable(folder: str | Path) -> None:
-    """Refuse a folder that cannot be made or written, without making it.
-
-    Raises:
-        InputError: saying what stands in the way.
-    """
-    if not str(folder):
-        raise InputError("output_dir: give a folder for the adapter")
-    path = Path(folder).absolute()
-    while not path.exists():
-        path = path.parent
-    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
-        why = "is no folder" if not path.is_dir() else "may not be written"
-        raise InputError(f"output_dir: {folder}: {path} {why}; name another folder")
-
-
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file by way of a temporary one beside it, so that no reader sees half of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

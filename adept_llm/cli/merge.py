@@ -6,8 +6,7 @@ from pathlib import Path
 
 from adept_llm.adapters import merge_adapter, read_adapter
 from adept_llm.adapters.merge import check_mergeable
-from adept_llm.adapters.storage import check_writable
-from adept_llm.cli.parsing import parse
+from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.tuned import BaseArguments, base_config, load_tuned, tuned_tokenizer
 from adept_llm.errors import InputError
 

@@ -74,6 +74,22 @@ def file_arguments(parser: _Parser, path: Path) -> list[str]:
     return words
 
 
+def check_writable(folder: str | Path) -> None:
+    """Refuse a folder that cannot be made or written, without making it.
+
+    Raises:
+        InputError: saying what stands in the way.
+    """
+    if not str(folder):
+        raise InputError("output_dir: give a folder for the adapter")
+    path = Path(folder).absolute()
+    while not path.exists():
+        path = path.parent
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        why = "is no folder" if not path.is_dir() else "may not be written"
+        raise InputError(f"output_dir: {folder}: {path} {why}; name another folder")
+
+
 def check_output(name: str, path: str | None) -> None:
     """Refuse a file that could not be written in the end.
 

@@ -12,7 +12,7 @@ import transformers
 from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter, read_adapter
-from adept_llm.adapters.storage import check_writable, write_whole
+from adept_llm.adapters.storage import write_whole
 from adept_llm.backbone import (
     check_context,
     load_config,
@@ -21,7 +21,7 @@ from adept_llm.backbone import (
     pick_dtype,
 )
 from adept_llm.cli.data import make_measure, read_data
-from adept_llm.cli.parsing import parse
+from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.tuned import RUN_FILE
 from adept_llm.errors import InputError
 from adept_llm.memory import check_device, estimate, known_shape

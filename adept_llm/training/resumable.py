@@ -5,6 +5,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class ResumableTrainer(Trainer):
             folder = Path(wanted)
         if folder is None:
             return None
-        theirs, ours = read_manifest(folder)["facts"], self._facts()
+        theirs, ours = read_manifest(folder)["facts"], self._facts
         for name, value in ours.items():
             if theirs.get(name) != value:
                 raise InputError(
@@ -124,6 +125,7 @@ class ResumableTrainer(Trainer):
                 )
         return str(folder)
 
+    @cached_property  # the hash reads all examples; checkpoints may be frequent
     def _facts(self) -> dict[str, Any]:
         """What the sampler's position and the optimizer's state hang on."""
         examples: Any = self.train_dataset
@@ -223,7 +225,7 @@ class ResumableTrainer(Trainer):
                 }
             )
             files[PROGRESS_FILE] = self._progress()
-            write_checkpoint(run, step, files, self._facts())
+            write_checkpoint(run, step, files, self._facts)
             kept = self.state.best_model_checkpoint
             keep_newest(run, self.args.save_total_limit, Path(kept) if kept else None)
 
