@@ -24,11 +24,11 @@ from safetensors.torch import save as to_safetensors
 
 from adept_llm.adapters import AdeptConfig
 from adept_llm.adapters.config import BaseTable
-from adept_llm.adapters.embedding import AdeptEmbedding
-from adept_llm.adapters.storage import adapter_files
+from adept_llm.adapters.layer import AdeptEmbedding
+from adept_llm.adapters.saved import adapter_files
+from adept_llm.cli.columns import print_table
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
-from adept_llm.table import print_table
 from adept_llm.training.log_file import LOG_FILE, read_losses
 
 ROOT = Path(__file__).parents[1]

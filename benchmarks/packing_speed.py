@@ -21,9 +21,10 @@ import torch
 import transformers
 
 from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
+from adept_llm.data import Encoded, Encoder
 from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
 from adept_llm.packing.collator import left_pad
-from adept_llm.tasks import Encoded, Encoder, get_task, load_split
+from adept_llm.tasks import get_task, load_split
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.trainer import AdeptTrainer
 

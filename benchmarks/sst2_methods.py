@@ -25,11 +25,12 @@ import torch
 import transformers
 
 from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
-from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.cli.columns import print_table
+from adept_llm.data import Encoded, Encoder, Example
 from adept_llm.evaluation.measure import Measure
-from adept_llm.table import print_table
-from adept_llm.tasks import Encoded, Encoder, Example, get_task, load_hub_split
+from adept_llm.files import write_whole
+from adept_llm.tasks import get_task, load_hub_split
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.run import make_collator, run
 

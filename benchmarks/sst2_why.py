@@ -17,7 +17,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from adept_llm.adapters import get_adapter
-from adept_llm.backbone import load_model
+from adept_llm.base.loading import load_model
 from benchmarks.sst2_methods import encoded, train
 
 NAME = "adept (20, 39)"

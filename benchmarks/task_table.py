@@ -20,11 +20,12 @@ from typing import Any
 from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter
-from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.cli.columns import print_table
+from adept_llm.data import Encoder, fingerprint
 from adept_llm.evaluation.measure import Measure, write_predictions
-from adept_llm.table import print_table
-from adept_llm.tasks import Encoder, fingerprint, get_task, load_split, task_names
+from adept_llm.files import write_whole
+from adept_llm.tasks import get_task, load_split, task_names
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.run import make_collator, run
 

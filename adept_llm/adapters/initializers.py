@@ -45,7 +45,7 @@ def adapter_rows(folder: str | Path, num_tokens: int, hidden_size: int) -> Tenso
     Raises:
         InputError: if its shape is not [num_tokens, hidden_size].
     """
-    from adept_llm.adapters.storage import read_adapter
+    from adept_llm.adapters.saved import read_adapter
 
     _, table, tensors = read_adapter(folder)
     prompt = tensors["prompt"]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from adept_llm.adapters import initializers
 from adept_llm.adapters.config import AdeptConfig, BaseTable
-from adept_llm.adapters.embedding import (
+from adept_llm.adapters.layer import (
     EMBEDDINGS,
     DeptEmbedding,
     PromptEmbedding,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from adept_llm.adapters.config import AdeptConfig
-from adept_llm.adapters.embedding import PromptEmbedding, layer_of
 from adept_llm.adapters.injection import get_adapter
+from adept_llm.adapters.layer import PromptEmbedding, layer_of
 from adept_llm.errors import InputError
 
 CHUNK_ROWS = 4096

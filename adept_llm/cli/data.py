@@ -1,20 +1,10 @@
 """The rows of a run, from a task or from the user's own files, and what is measured on them."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
+from adept_llm.data import Encoder, Example, own_examples
 from adept_llm.evaluation.measure import Measure
 from adept_llm.evaluation.metrics import RUNS_CODE
 from adept_llm.evaluation.token_loss import TokenLoss
-from adept_llm.tasks import (
-    Encoder,
-    Example,
-    get_task,
-    label_set,
-    load_split,
-    read_instructions,
-)
-from adept_llm.tasks.splits import sample
+from adept_llm.tasks import get_task, load_split
 from adept_llm.training.arguments import DataArguments
 
 
@@ -41,28 +31,6 @@ def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Examp
         return train, []
     labels, limit = train[0].labels, data.max_validation_samples
     return train, own_examples(data.validation_file, labels, limit, seed)
-
-
-def own_examples(
-    path: str, labels: Sequence[str] | None, limit: int | None, seed: int
-) -> list[Example]:
-    """A random sample of the rows of the user's own file, in their order.
-
-    Args:
-        path: As for `read_instructions`.
-        labels: What the model was trained to tell apart, () for free text; None finds it in the
-            rows.
-        limit: Most rows of the sample; None takes all.
-        seed: Fixes the sample.
-
-    Raises:
-        InputError: for a file that is missing or malformed, a target that is not a label, or a
-            limit below 1.
-    """
-    examples = read_instructions(path)
-    words = label_set(examples) if labels is None else tuple(labels)
-    labelled = [replace(example, labels=words) for example in examples]
-    return [labelled[index] for index in sample(len(labelled), limit, seed)]
 
 
 def make_measure(

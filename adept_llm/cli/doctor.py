@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from adept_llm.base.memory import gib
 from adept_llm.cli.parsing import parse
 from adept_llm.errors import InputError
-from adept_llm.memory import gib
 from adept_llm.training.deepspeed_config import check_deepspeed, zero_stage
 from adept_llm.training.launch import adopt_slurm_ranks, leave_together
 

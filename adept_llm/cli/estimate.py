@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from adept_llm.adapters import AdeptConfig
-from adept_llm.backbone import load_config, pick_dtype
+from adept_llm.base.loading import load_config, pick_dtype
+from adept_llm.base.memory import estimate, gib, known_shape
+from adept_llm.cli.columns import print_table
 from adept_llm.cli.parsing import parse
 from adept_llm.errors import InputError
-from adept_llm.memory import estimate, gib, known_shape
-from adept_llm.table import print_table
 from adept_llm.training.arguments import DTYPES, PACKINGS
 
 

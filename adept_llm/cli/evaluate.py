@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adept_llm.adapters import read_adapter
-from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import check_context
-from adept_llm.cli.data import own_examples
+from adept_llm.base.loading import check_context
 from adept_llm.cli.parsing import check_output, parse
 from adept_llm.cli.tuned import (
     TunedArguments,
@@ -17,14 +15,11 @@ from adept_llm.cli.tuned import (
     trained_with,
     tuned_tokenizer,
 )
+from adept_llm.data import Encoder, fingerprint, own_examples
 from adept_llm.errors import InputError
 from adept_llm.evaluation.measure import Measure, write_predictions
-from adept_llm.tasks import (
-    Encoder,
-    fingerprint,
-    get_task,
-    load_split,
-)
+from adept_llm.files import write_whole
+from adept_llm.tasks import get_task, load_split
 from adept_llm.training.arguments import PACKINGS
 from adept_llm.training.run import make_collator
 

@@ -12,13 +12,13 @@ import torch
 from transformers import GenerationConfig
 
 from adept_llm.adapters import get_adapter, read_adapter
-from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import check_context
+from adept_llm.base.loading import check_context
 from adept_llm.cli.parsing import check_output, parse
 from adept_llm.cli.tuned import TunedArguments, base_config, load_tuned, tuned_tokenizer
+from adept_llm.data import Encoded, Encoder, Example, read_instructions
 from adept_llm.errors import InputError
+from adept_llm.files import write_whole
 from adept_llm.packing.collator import left_pad
-from adept_llm.tasks import Encoded, Encoder, Example, read_instructions
 
 
 @dataclass(frozen=True)

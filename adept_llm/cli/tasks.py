@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adept_llm.backbone import load_tokenizer
+from adept_llm.base.loading import load_tokenizer
+from adept_llm.cli.columns import print_table
 from adept_llm.cli.parsing import parse
+from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
-from adept_llm.table import print_table
-from adept_llm.tasks import Encoder, Example, Task, get_task, load_split, task_names
+from adept_llm.tasks import Task, get_task, load_split, task_names
 
 WORDS_SHOWN = 5
 

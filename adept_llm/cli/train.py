@@ -12,22 +12,22 @@ import transformers
 from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter, read_adapter
-from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import (
+from adept_llm.base.loading import (
     check_context,
     load_config,
     load_model,
     load_tokenizer,
     pick_dtype,
 )
+from adept_llm.base.memory import check_device, estimate, known_shape
+from adept_llm.base.quantization import check_quantization
+from adept_llm.cli.columns import format_table
 from adept_llm.cli.data import make_measure, read_data
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.tuned import RUN_FILE
+from adept_llm.data import Encoded, Encoder, fingerprint
 from adept_llm.errors import InputError
-from adept_llm.memory import check_device, estimate, known_shape
-from adept_llm.quantization import check_quantization
-from adept_llm.table import format_table
-from adept_llm.tasks import Encoded, Encoder, fingerprint
+from adept_llm.files import write_whole
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import adopt_slurm_ranks, leave_together

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adept_llm.adapters import BaseTable, load_adapter
-from adept_llm.backbone import load_config, load_model, load_tokenizer
+from adept_llm.base.loading import load_config, load_model, load_tokenizer
 from adept_llm.errors import InputError
 from adept_llm.training.arguments import DTYPES
 

@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter, merge_adapter
-from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.cli.columns import print_table
+from adept_llm.data import Encoder, Example, read_instructions
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import LABELS, examples
 from adept_llm.evaluation.measure import Measure
-from adept_llm.table import print_table
-from adept_llm.tasks import Encoder, Example, read_instructions
+from adept_llm.files import write_whole
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.run import Result, make_collator, run
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adept_llm.adapters.storage import write_whole
+from adept_llm.data import Encoded, Encoder, Example, Report
 from adept_llm.errors import InputError
 from adept_llm.evaluation.generation import generate
 from adept_llm.evaluation.label_scoring import LabelIds, score_labels, with_end
 from adept_llm.evaluation.metrics import METRICS, RUNS_CODE, compute, majority
-from adept_llm.tasks import Encoded, Encoder, Example, Report, Task
+from adept_llm.files import write_whole
+from adept_llm.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 
+from adept_llm.data import Example
 from adept_llm.errors import InputError
 from adept_llm.evaluation.code_execution import passes
-from adept_llm.tasks import Example
 
 Metric = Callable[[Sequence[Example], Sequence[str]], float]
 

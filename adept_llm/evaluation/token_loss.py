@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adept_llm.adapters import get_adapter
+from adept_llm.data import Encoded, Encoder, Example, Report
 from adept_llm.packing import PaddedCollator, SharedPrefixCollator
 from adept_llm.packing.attention import ATTENTION
 from adept_llm.packing.collator import IGNORED
-from adept_llm.tasks import Encoded, Encoder, Example, Report
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,13 @@
 """The rows of a task, from a folder or from the hub, as examples."""
 
-from collections.abc import Iterable, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from adept_llm.data.example import Example
+from adept_llm.data.rows import Row, read_rows
+from adept_llm.data.sampling import few_shot, sample
 from adept_llm.errors import InputError
-from adept_llm.tasks.example import Example
-from adept_llm.tasks.rows import Row, read_rows
-from adept_llm.tasks.splits import few_shot, sample
 from adept_llm.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -80,19 +79,6 @@ def load_hub_split(task: Task, split: str, data_dir: str | Path | None = None) -
     data = _Rows.open(task, split, data_dir)
     rows = data.read(range(len(data)))
     return [task.example(row) for row in rows if _kept(task, row)]
-
-
-def fingerprint(examples: Iterable[Example]) -> str:
-    """A short hash of what is learnt or measured; ids and the data's place do not matter.
-
-    Returns:
-        12 hexadecimal digits, the same for the same examples in the same order.
-    """
-    digest = sha256()
-    for one in examples:
-        parts = (one.instruction, one.input, one.target, one.labels, one.messages, one.answers)
-        digest.update(repr(parts).encode())
-    return digest.hexdigest()[:12]
 
 
 def _kept(task: Task, row: Row) -> bool:

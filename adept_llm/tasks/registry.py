@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 
 from adept_llm.errors import InputError
-from adept_llm.tasks import (
+from adept_llm.tasks.benchmarks import (
     glue,
     gsm8k,
     mbpp,

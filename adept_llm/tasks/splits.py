@@ -6,13 +6,8 @@ training rows and test on all validation rows. Which rows go where is a permutat
 generator with seed 42, as in the papers' code.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from random import Random
+from collections.abc import Mapping
 from typing import NamedTuple
-
-from adept_llm.errors import InputError
-from adept_llm.tasks.example import Example
 
 SEED = 42
 HELD_OUT = 1000
@@ -65,53 +60,3 @@ LARGE = {
 NO_VALIDATION = LARGE | {"test": Part("test")}
 
 Splits = Mapping[str, Part]
-
-
-def sample(total: int, limit: int | None, seed: int) -> list[int]:
-    """A random sample of at most `limit` of so many rows, in their order.
-
-    Raises:
-        InputError: The limit is below 1.
-    """
-    if limit is not None and limit < 1:
-        raise InputError(f"the limit of rows must be at least 1, not {limit}")
-    if limit is None or limit >= total:
-        return list(range(total))
-    return sorted(Random(seed).sample(range(total), limit))
-
-
-def few_shot(examples: Sequence[Example], shots: int, seed: int) -> list[Example]:
-    """Draw a small training set that is balanced by class.
-
-    Each class gives shots // classes examples, and what is missing to `shots` is drawn from all.
-    Where there are more classes than shots (STS-B's scores), neighbouring ones count as one.
-
-    Args:
-        examples: All training examples.
-        shots: How many to draw in all.
-        seed: Fixes the draw.
-
-    Returns:
-        The drawn examples, in their order.
-
-    Raises:
-        InputError: There are fewer examples than shots, or fewer than the share of a class.
-    """
-    if not 1 <= shots <= len(examples):
-        raise InputError(f"k_shot: {shots} examples of {len(examples)}; give 1 to {len(examples)}")
-    order = Random(seed).sample(range(len(examples)), len(examples))
-    by_class = defaultdict(list)
-    classes = max(1, min(shots, len(examples[0].labels)))
-    for index in order:
-        one = examples[index]
-        place = one.labels.index(one.target) * classes // len(one.labels) if one.labels else 0
-        by_class[place].append(index)
-    for place in range(classes):
-        if len(by_class[place]) < shots // classes:
-            raise InputError(
-                f"k_shot: {shots} examples of {classes} classes need {shots // classes} of each, "
-                f"but class {place} has {len(by_class[place])}; lower --k_shot"
-            )
-    chosen = {index for place in by_class for index in by_class[place][: shots // classes]}
-    rest = [index for index in order if index not in chosen]
-    return [examples[index] for index in sorted([*chosen, *rest[: shots - len(chosen)]])]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any, NamedTuple
 
+from adept_llm.data.example import Example
+from adept_llm.data.rows import Row
 from adept_llm.errors import InputError
-from adept_llm.tasks.example import Example
-from adept_llm.tasks.rows import Row
 from adept_llm.tasks.splits import Splits
 
 Columns = Mapping[str, Any]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments
 
+from adept_llm.base.quantization import QUANTIZATIONS
 from adept_llm.errors import InputError
-from adept_llm.quantization import QUANTIZATIONS
 from adept_llm.tasks import get_task
 from adept_llm.training.deepspeed_config import check_deepspeed
 from adept_llm.training.launch import join_ranks_on_cpu

@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from adept_llm.adapters import get_adapter
+from adept_llm.data import Encoded
 from adept_llm.errors import InputError
 from adept_llm.packing import (
     PaddedCollator,
@@ -21,7 +22,6 @@ from adept_llm.packing import (
     use_packed_attention,
     why_not_packed,
 )
-from adept_llm.tasks import Encoded
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.launch import leave_together
 from adept_llm.training.log_file import LogFile

@@ -10,8 +10,8 @@ from adept_llm.adapters import get_adapter
 from adept_llm.errors import InputError
 from adept_llm.packing.collator import IGNORED
 from adept_llm.training.arguments import AdeptTrainingArguments
+from adept_llm.training.checkpoints.resumable import ResumableTrainer
 from adept_llm.training.progress import Speed
-from adept_llm.training.resumable import ResumableTrainer
 
 
 class Evaluate(Protocol):

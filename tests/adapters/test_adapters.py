@@ -13,7 +13,7 @@ from adept_llm import (
     save_adapter,
 )
 from adept_llm.demo import MODEL
-from benchmarks.architectures import ARCHITECTURES, VOCAB, small_model
+from tests.builders import ARCHITECTURES, VOCAB, small_model
 
 METHODS = {
     "adept": AdeptConfig("adept", 4, 3),

@@ -8,9 +8,9 @@ from torch import nn
 
 from adept_llm import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.adapters.config import BaseTable
-from adept_llm.adapters.embedding import AdeptEmbedding
-from benchmarks.architectures import WIDTH, small_model
+from adept_llm.adapters.layer import AdeptEmbedding
 from tests.adapters.test_adapters import METHODS, adapted, prefixed
+from tests.builders import WIDTH, small_model
 
 
 @pytest.mark.parametrize("method", ["adept", "dept"])

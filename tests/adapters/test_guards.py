@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter, merge_adapter
-from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.demo import MODEL
-from benchmarks.architectures import VOCAB, small_model
+from tests.builders import VOCAB, small_model
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter, save_adapter
-from adept_llm.backbone import load_tokenizer
+from adept_llm.base.loading import load_tokenizer
 from adept_llm.demo import MODEL
-from benchmarks.architectures import VOCAB, WIDTH, small_model
+from tests.builders import VOCAB, WIDTH, small_model
 
 
 def prompt_of(config, name="llama", tokenizer=None):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from adept_llm import AdeptConfig, get_adapter, inject_adapter
-from benchmarks.architectures import VOCAB, small_model
+from tests.builders import VOCAB, small_model
 
 SCALE = 37.0
 

@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 
 from adept_llm import AdeptConfig, inject_adapter, load_adapter, save_adapter
 from adept_llm.adapters import get_adapter
-from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli import evaluate
 from adept_llm.cli.data import read_data
 from adept_llm.cli.main import main

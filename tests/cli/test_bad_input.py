@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adept_llm import AdeptConfig, inject_adapter, save_adapter
-from adept_llm.adapters.storage import write_whole
-from adept_llm.backbone import load_model
+from adept_llm.base.loading import load_model
 from adept_llm.cli import evaluate, generate
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
+from adept_llm.files import write_whole
 
 FAST = [
     "--max_steps", "2", "--report_to", "none", "--use_cpu", "true", "--save_strategy", "no",

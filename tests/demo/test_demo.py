@@ -1,12 +1,12 @@
 """What `make demo` promises of ADePT, on fewer test rows."""
 
 from adept_llm.adapters import inject_adapter
-from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.data import Encoder
 from adept_llm.demo import MODEL
 from adept_llm.demo.__main__ import MAX_LENGTH, METHODS, arguments, read, write_rows
 from adept_llm.demo.world import LABELS
 from adept_llm.evaluation.measure import Measure
-from adept_llm.tasks import Encoder
 from adept_llm.training.run import make_collator, run
 
 

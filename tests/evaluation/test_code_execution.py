@@ -6,11 +6,11 @@ import time
 
 import pytest
 
+from adept_llm.data import Example
 from adept_llm.errors import InputError
 from adept_llm.evaluation import code_execution
 from adept_llm.evaluation.code_execution import passes
 from adept_llm.evaluation.metrics import compute
-from adept_llm.tasks import Example
 
 RIGHT = "def f(x):\n    return x + 1"
 TESTS = ("", "assert f(1) == 2")

@@ -7,12 +7,13 @@ import pytest
 from transformers.utils import logging
 
 from adept_llm import AdeptConfig, InputError, inject_adapter
-from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.main import main
+from adept_llm.data import Encoder
 from adept_llm.demo import MODEL
 from adept_llm.evaluation.measure import Measure, Prediction
 from adept_llm.evaluation.metrics import RUNS_CODE
-from adept_llm.tasks import Encoder, get_task, load_split, task_names
+from adept_llm.tasks import get_task, load_split, task_names
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.run import make_collator, run
 

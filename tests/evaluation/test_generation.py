@@ -6,7 +6,7 @@ import torch
 from adept_llm import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.evaluation.generation import generate
 from adept_llm.packing import use_packed_attention, why_not_packed
-from benchmarks.architectures import ARCHITECTURES, VOCAB, small_model
+from tests.builders import ARCHITECTURES, VOCAB, small_model
 
 METHODS = {
     "adept": AdeptConfig("adept", 4, 3),

@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adept_llm import get_adapter
+from adept_llm.data import Encoded
 from adept_llm.evaluation.label_scoring import score_labels, with_end
 from adept_llm.packing import use_packed_attention
-from adept_llm.tasks import Encoded
-from benchmarks.architectures import VOCAB
-from benchmarks.packing_parity import adapted
+from tests.builders import VOCAB, adapted
 
 
 def reference(model, prompt, label):

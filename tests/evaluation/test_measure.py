@@ -8,11 +8,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
+from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.evaluation.label_scoring import score_labels, with_end
 from adept_llm.evaluation.measure import Measure, write_predictions
 from adept_llm.packing import use_packed_attention
-from adept_llm.tasks import Encoder, Example, get_task, load_split
+from adept_llm.tasks import get_task, load_split
 
 FIXTURES = Path(__file__).parents[1] / "tasks" / "fixtures"
 

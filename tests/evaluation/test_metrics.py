@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adept_llm.data import Example
 from adept_llm.errors import InputError
 from adept_llm.evaluation.metrics import (
     METRICS,
@@ -15,7 +16,7 @@ from adept_llm.evaluation.metrics import (
     normalize,
     pass_at_k,
 )
-from adept_llm.tasks import Example, get_task, task_names
+from adept_llm.tasks import get_task, task_names
 
 
 def labelled(targets, labels=("no", "yes"), groups=None):

@@ -6,7 +6,7 @@ import torch
 from adept_llm import get_adapter
 from adept_llm.evaluation.token_loss import TokenLoss
 from adept_llm.packing import use_packed_attention
-from benchmarks.packing_parity import adapted, make_examples
+from tests.builders import adapted, make_examples
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from adept_llm.packing import PackedLayout, why_not_packed
 from adept_llm.packing.kernels import VarlenPlan, flex_attention, sdpa_attention
-from benchmarks.architectures import small_model
-from benchmarks.packing_parity import PACKED, adapted, both, make_examples
+from tests.builders import PACKED, adapted, both, make_examples, small_model
 
 
 def assert_equal(padded, packed, tolerance=1e-5):

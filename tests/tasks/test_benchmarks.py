@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from adept_llm.data.rows import Row
+from adept_llm.data.sampling import few_shot, sample
+from adept_llm.data.templates import render
 from adept_llm.errors import InputError
 from adept_llm.tasks import get_task, load_split, task_names
-from adept_llm.tasks.rows import Row
-from adept_llm.tasks.splits import HELD_OUT, LARGE, SMALL, Part, few_shot, sample
-from adept_llm.tasks.templates import render
-from tests.tasks.conftest import CHATML, build_byte_level
+from adept_llm.tasks.splits import HELD_OUT, LARGE, SMALL, Part
+from tests.tokenizers import CHATML, build_byte_level
 
 HERE = Path(__file__).parent
 FIXTURES = HERE / "fixtures"

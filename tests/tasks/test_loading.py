@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from adept_llm.data import fingerprint
 from adept_llm.errors import InputError
-from adept_llm.tasks.loading import fingerprint, load_hub_split, load_split
+from adept_llm.tasks.loading import load_hub_split, load_split
 from adept_llm.tasks.registry import get_task
 from adept_llm.tasks.splits import NATIVE
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
+from adept_llm.data.rows import Row
 from adept_llm.errors import InputError
 from adept_llm.tasks.registry import TASKS, get_task, task_names
-from adept_llm.tasks.rows import Row
 from adept_llm.tasks.splits import NATIVE
 from adept_llm.tasks.task import Reference, Task
 

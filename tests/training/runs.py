@@ -3,13 +3,12 @@
 from typing import Any
 
 from adept_llm.adapters import AdeptConfig, inject_adapter
-from adept_llm.tasks import Encoded
+from adept_llm.data import Encoded
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.log_file import LogFile, read_losses
 from adept_llm.training.run import make_collator
 from adept_llm.training.trainer import AdeptTrainer
-from benchmarks.architectures import small_model
-from benchmarks.packing_parity import make_examples
+from tests.builders import make_examples, small_model
 
 EXAMPLES: list[Encoded] = make_examples([(3 + i % 5, 1 + i % 3) for i in range(23)])
 

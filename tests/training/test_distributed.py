@@ -15,12 +15,12 @@ from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 from adept_llm.errors import InputError
-from adept_llm.training.checkpoint import checkpoints
+from adept_llm.training.checkpoints.folders import checkpoints
 from adept_llm.training.deepspeed_config import check_deepspeed, zero_stage
 from adept_llm.training.launch import adopt_slurm_ranks
 from adept_llm.training.log_file import LOG_FILE, read_losses
 from adept_llm.training.signals import STOPPED
-from benchmarks.sharding_parity import (
+from tests.training.variants import (
     ALONE,
     CONFIGS,
     TWO_RANKS,

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
-from adept_llm.backbone import load_model, load_tokenizer
+from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 from adept_llm.evaluation.measure import Measure
-from adept_llm.tasks import Encoder, Example
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.run import make_collator, run
 from adept_llm.training.trainer import AdeptTrainer

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from adept_llm.base.quantization import check_quantization, loading_options, prepare_for_adapters
 from adept_llm.errors import InputError
-from adept_llm.quantization import check_quantization, loading_options, prepare_for_adapters
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -12,10 +12,10 @@ from safetensors.torch import save as to_safetensors
 
 from adept_llm.adapters import AdeptConfig, get_adapter, read_adapter
 from adept_llm.adapters.config import BaseTable
-from adept_llm.adapters.embedding import AdeptEmbedding
-from adept_llm.adapters.storage import adapter_files
+from adept_llm.adapters.layer import AdeptEmbedding
+from adept_llm.adapters.saved import adapter_files
 from adept_llm.errors import InputError
-from adept_llm.training.checkpoint import (
+from adept_llm.training.checkpoints.folders import (
     checkpoints,
     find_checkpoint,
     keep_newest,

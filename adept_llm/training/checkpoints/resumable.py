@@ -18,10 +18,11 @@ from transformers import Trainer
 from transformers.trainer_callback import ExportableState
 
 from adept_llm.adapters import get_adapter
-from adept_llm.adapters.storage import adapter_files, read_adapter, write_files
+from adept_llm.adapters.saved import adapter_files, read_adapter
 from adept_llm.errors import InputError
-from adept_llm.training import training_state
-from adept_llm.training.checkpoint import (
+from adept_llm.files import write_files
+from adept_llm.training.checkpoints import state as training_state
+from adept_llm.training.checkpoints.folders import (
     PREFIX,
     find_checkpoint,
     keep_newest,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adept_llm.data.example import Example
+from adept_llm.data.instruction_files import label_set, read_instructions
 from adept_llm.errors import InputError
-from adept_llm.tasks.example import Example
-from adept_llm.tasks.instruction_files import label_set, read_instructions
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 FILLED = TEXT.filter(str.strip)

@@ -1,6 +1,8 @@
 """One example: what is asked, of which text, and the right answer."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from adept_llm.errors import InputError
 
@@ -66,6 +68,19 @@ class Example:
             # JSON can smuggle in half a surrogate pair, on which tokenizers die without a place.
             if not _is_unicode(text):
                 raise InputError(f"{self.id}: a lone surrogate is no valid Unicode; remove it")
+
+
+def fingerprint(examples: Iterable[Example]) -> str:
+    """A short hash of what is learnt or measured; ids and the data's place do not matter.
+
+    Returns:
+        12 hexadecimal digits, the same for the same examples in the same order.
+    """
+    digest = sha256()
+    for one in examples:
+        parts = (one.instruction, one.input, one.target, one.labels, one.messages, one.answers)
+        digest.update(repr(parts).encode())
+    return digest.hexdigest()[:12]
 
 
 def _is_unicode(text: str) -> bool:

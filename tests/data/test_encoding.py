@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adept_llm.data.encoding import Encoder
+from adept_llm.data.example import Example
+from adept_llm.data.templates import render
 from adept_llm.errors import InputError
-from adept_llm.tasks.encoding import Encoder
-from adept_llm.tasks.example import Example
-from adept_llm.tasks.templates import render
 
 NAMES = ("byte_level", "metaspace", "merging", "chatml", "llama2_chat")
 CASES = [(name, template) for name in NAMES for template in ("plain", "alpaca")]
@@ -174,7 +174,7 @@ def test_the_reason_names_the_limit_that_would_do(byte_level):
 
 def test_many_are_encoded_as_one_by_one(metaspace, monkeypatch):
     """Chunks change nothing."""
-    monkeypatch.setattr("adept_llm.tasks.encoding.CHUNK", 3)
+    monkeypatch.setattr("adept_llm.data.encoding.CHUNK", 3)
     encoder = Encoder(metaspace, "plain", 40)
     examples = [Example("Mood?", "a joy " * n, "good", id=f"f:{n}") for n in range(10)]
     kept, _ = encoder.encode_all(examples)

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
-from adept_llm.memory import GIB, KNOWN_SHAPES, check_device, estimate, known_shape
+from adept_llm.base.memory import GIB, KNOWN_SHAPES, check_device, estimate, known_shape
+from adept_llm.data import Encoded
 from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
-from adept_llm.tasks import Encoded
-from benchmarks.architectures import ARCHITECTURES, small_model
+from tests.builders import ARCHITECTURES, small_model
 
 CONFIG = AdeptConfig("adept", 5, 3)
 

@@ -1,10 +1,8 @@
 """Small tokenizers of the kinds that decoders come with, trained on the spot."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -81,57 +79,3 @@ def build_metaspace(split: bool = True, **options: Any) -> PreTrainedTokenizerFa
     core = Tokenizer.from_str(json.dumps(state))
     core.post_processor = ADD_BOS
     return _wrap(core, **options)
-
-
-@pytest.fixture(scope="session")
-def make_byte_level() -> Callable[..., PreTrainedTokenizerFast]:
-    """Makes one that a test may change."""
-    return build_byte_level
-
-
-@pytest.fixture(scope="session")
-def byte_level() -> PreTrainedTokenizerFast:
-    """Byte-level BPE that adds BOS."""
-    return build_byte_level()
-
-
-@pytest.fixture(scope="session")
-def metaspace() -> PreTrainedTokenizerFast:
-    """SentencePiece-like BPE that adds BOS."""
-    return build_metaspace()
-
-
-@pytest.fixture(scope="session")
-def merging() -> PreTrainedTokenizerFast:
-    """SentencePiece-like BPE with tokens across spaces."""
-    return build_metaspace(split=False)
-
-
-@pytest.fixture(scope="session")
-def chatml() -> PreTrainedTokenizerFast:
-    """Byte-level BPE without BOS, with the chat template of Qwen."""
-    return build_byte_level(add_bos=False, chat_template=CHATML)
-
-
-@pytest.fixture(scope="session")
-def llama2_chat() -> PreTrainedTokenizerFast:
-    """SentencePiece-like BPE whose chat template prints BOS itself."""
-    return build_metaspace(chat_template=LLAMA2)
-
-
-@pytest.fixture(scope="session")
-def tokenizers(
-    byte_level: PreTrainedTokenizerFast,
-    metaspace: PreTrainedTokenizerFast,
-    merging: PreTrainedTokenizerFast,
-    chatml: PreTrainedTokenizerFast,
-    llama2_chat: PreTrainedTokenizerFast,
-) -> dict[str, PreTrainedTokenizerFast]:
-    """All of them by name."""
-    return {
-        "byte_level": byte_level,
-        "metaspace": metaspace,
-        "merging": merging,
-        "chatml": chatml,
-        "llama2_chat": llama2_chat,
-    }

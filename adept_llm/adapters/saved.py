@@ -1,8 +1,6 @@
 """Save and load an adapter: adapter_config.json, adapter_model.safetensors, nothing of the base."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,11 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable, config_from_json, config_to_json
-from adept_llm.adapters.embedding import EMBEDDINGS, PromptEmbedding
 from adept_llm.adapters.injection import attach, check_model, describe_table, get_adapter
+from adept_llm.adapters.layer import EMBEDDINGS, PromptEmbedding
 from adept_llm.adapters.sharding import is_sharded
 from adept_llm.errors import InputError
+from adept_llm.files import write_files
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -50,21 +49,6 @@ def adapter_files(adapter: PromptEmbedding, values: Mapping[str, Tensor]) -> dic
         WEIGHTS_FILE: save(tensors, metadata={"format": "pt"}),
         CONFIG_FILE: config.encode(),
     }
-
-
-def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files into a folder, each whole or not at all.
-
-    Raises:
-        InputError: if the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            write_whole(folder / name, content)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
-    return folder
 
 
 def load_adapter(model: Any, folder: str | Path) -> Any:
@@ -118,24 +102,3 @@ def copy_values(parameters: dict[str, Any], tensors: dict[str, Tensor], source: 
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it, so that no reader sees half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

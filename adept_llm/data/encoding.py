@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from adept_llm.data.example import Example
+from adept_llm.data.templates import Prompt, render, target_gap
+from adept_llm.data.tokens import Splitter, Tokens
 from adept_llm.errors import InputError
-from adept_llm.tasks.example import Example
-from adept_llm.tasks.templates import Prompt, render, target_gap
-from adept_llm.tasks.tokens import Splitter, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

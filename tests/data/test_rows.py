@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adept_llm.data.rows import read_rows
 from adept_llm.errors import InputError
-from adept_llm.tasks.rows import read_rows
 
 # All that UTF-8 can hold, line separators such as U+2028 and \x0b included.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

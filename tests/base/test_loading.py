@@ -8,12 +8,12 @@ import torch
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.adapters.sharding import gathered, root_mean_square
-from adept_llm.backbone import load_config, load_model, pick_dtype
+from adept_llm.base.loading import load_config, load_model, pick_dtype
+from adept_llm.base.quantization import check_quantization
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
-from adept_llm.quantization import check_quantization
-from benchmarks.packing_parity import loss_and_gradients, make_examples
+from tests.builders import loss_and_gradients, make_examples
 
 EXAMPLES = make_examples([(9, 2), (5, 3), (12, 1)])
 

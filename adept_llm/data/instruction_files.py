@@ -10,13 +10,15 @@ A file has one of three sets of columns, and no other column::
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adept_llm.data.example import Example
+from adept_llm.data.rows import Row, read_rows
+from adept_llm.data.sampling import sample
 from adept_llm.errors import InputError
-from adept_llm.tasks.example import Example
-from adept_llm.tasks.rows import Row, read_rows
 
 COLUMN_SETS = (("instruction", "input", "output"), ("prompt", "completion"), ("messages",))
 ROLES = ("system", "user", "assistant")
@@ -67,6 +69,28 @@ def label_set(examples: Iterable[Example]) -> tuple[str, ...]:
     if 2 <= len(counts) <= MOST_LABELS and min(counts.values()) >= 2:
         return tuple(sorted(counts))
     return ()
+
+
+def own_examples(
+    path: str, labels: Sequence[str] | None, limit: int | None, seed: int
+) -> list[Example]:
+    """A random sample of the rows of the user's own file, in their order.
+
+    Args:
+        path: As for `read_instructions`.
+        labels: What the model was trained to tell apart, () for free text; None finds it in the
+            rows.
+        limit: Most rows of the sample; None takes all.
+        seed: Fixes the sample.
+
+    Raises:
+        InputError: for a file that is missing or malformed, a target that is not a label, or a
+            limit below 1.
+    """
+    examples = read_instructions(path)
+    words = label_set(examples) if labels is None else tuple(labels)
+    labelled = [replace(example, labels=words) for example in examples]
+    return [labelled[index] for index in sample(len(labelled), limit, seed)]
 
 
 def _unanswered(row: Row, column: str) -> Row:

@@ -40,8 +40,8 @@ chat template itself would write it (see `target_gap`).
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from adept_llm.data.example import Example
 from adept_llm.errors import InputError
-from adept_llm.tasks.example import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -3,18 +3,17 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from adept_llm.adapters import AdeptConfig, BaseTable, check_model
-from adept_llm.adapters.embedding import EMBEDDINGS
+from adept_llm.adapters.layer import EMBEDDINGS
 from adept_llm.errors import InputError
 from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
 from adept_llm.packing.attention import why_not_packed
-from adept_llm.tasks import Encoded
 
 GIB = 2**30
 # a step of a larger base takes minutes on a CPU: nobody does that unawares
@@ -60,6 +59,14 @@ class Needs:
             f"{self.trained_parameters:,} trained; memory about {gib(self.total)} (weights "
             f"{gib(self.weights)}, activations {gib(self.activations)})"
         )
+
+
+class _Text(NamedTuple):
+    """A text of some length, for a collator."""
+
+    prompt_ids: list[int]
+    target_ids: list[int]
+    id: str = ""
 
 
 def gib(size: float) -> str:
@@ -119,7 +126,7 @@ def estimate(
     collator: Callable[..., dict[str, Any]] = PaddedCollator(virtual, 0)
     if packing == "shared_prefix" and why_not_packed(model_config, longest) is None:
         collator = SharedPrefixCollator(virtual)
-    batch = collator([Encoded([3] * (num_tokens - 2), [4, 2], "", -1, 0)] * batch_size)
+    batch = collator([_Text([3] * (num_tokens - 2), [4, 2])] * batch_size)
     try:
         one, two = (_saved_bytes(_meta_model(model_config, dtype, n), dict(batch)) for n in (1, 2))
     except InputError:

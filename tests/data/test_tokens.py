@@ -5,7 +5,7 @@ import json
 import pytest
 from tokenizers import Tokenizer, pre_tokenizers
 
-from adept_llm.tasks.tokens import Splitter
+from adept_llm.data.tokens import Splitter
 
 TEXTS = ["x", " x", "   x", "\nx", "\n\n x", " \nx", "\tx", "é", " é"]
 BYTE_NAMES = ("byte_level", "metaspace", "merging")

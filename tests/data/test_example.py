@@ -2,8 +2,8 @@
 
 import pytest
 
+from adept_llm.data.example import Example
 from adept_llm.errors import InputError
-from adept_llm.tasks.example import Example
 
 
 def test_the_three_forms_are_accepted():

@@ -2,9 +2,9 @@
 
 import pytest
 
+from adept_llm.data.example import Example
+from adept_llm.data.templates import PLACEHOLDER, render, target_gap
 from adept_llm.errors import InputError
-from adept_llm.tasks.example import Example
-from adept_llm.tasks.templates import PLACEHOLDER, render, target_gap
 
 FULL = Example("Which mood?", " a joy ", "good", id="f:1")
 SHORT = Example("Say hi.", "", "hi", id="f:2")

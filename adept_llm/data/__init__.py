@@ -1,0 +1,18 @@
+"""Rows and text become token ids: files, templates, tokenising, encoding."""
+
+from adept_llm.data.encoding import Encoded, Encoder, Report
+from adept_llm.data.example import Example, fingerprint
+from adept_llm.data.instruction_files import label_set, own_examples, read_instructions
+from adept_llm.data.templates import TEMPLATES
+
+__all__ = [
+    "TEMPLATES",
+    "Encoded",
+    "Encoder",
+    "Example",
+    "Report",
+    "fingerprint",
+    "label_set",
+    "own_examples",
+    "read_instructions",
+]

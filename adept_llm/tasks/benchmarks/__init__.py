@@ -1,0 +1,1 @@
+"""The declarations of the benchmark tasks, one family a file."""

@@ -1,0 +1,100 @@
+"""What tests are made of: small random models of each architecture, adapters, examples, losses."""
+
+import random
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
+from adept_llm.data import Encoded
+from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
+
+VOCAB, WIDTH, CONTEXT = 96, 32, 128
+
+# model type -> what its config class is given, beyond `COMMON`
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {"num_key_value_heads": 4, "tie_word_embeddings": False}),
+    "llama-grouped": ("llama", {"num_key_value_heads": 2, "tie_word_embeddings": False}),
+    "llama-tied": ("llama", {"num_key_value_heads": 4, "tie_word_embeddings": True}),
+    "llama-grouped-tied": ("llama", {"num_key_value_heads": 1, "tie_word_embeddings": True}),
+    "mistral": ("mistral", {"num_key_value_heads": 2}),
+    "qwen2": ("qwen2", {"num_key_value_heads": 2}),
+    "qwen3": ("qwen3", {"num_key_value_heads": 2, "head_dim": 8}),
+    "phi3": ("phi3", {"num_key_value_heads": 2, "pad_token_id": 0}),
+    "gemma2": ("gemma2", {"num_key_value_heads": 2, "head_dim": 8}),
+    "gemma3": ("gemma3_text", {"num_key_value_heads": 2, "head_dim": 8}),
+    "gpt_neox": ("gpt_neox", {}),
+    "gpt2": ("gpt2", {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}),
+    "opt": ("opt", {"dropout": 0.0, "word_embed_proj_dim": WIDTH, "ffn_dim": 48}),
+}
+COMMON = {
+    "vocab_size": VOCAB,
+    "hidden_size": WIDTH,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "initializer_range": 0.2,
+}
+
+
+def small_model(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
+    """A seeded random model in eval mode."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model_type, changes = ARCHITECTURES[name]
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(model_type, **{**COMMON, **changes})
+    return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+
+
+# Gemma-2 soft-caps its attention and is padded always
+PACKED = [name for name in ARCHITECTURES if name != "gemma2"]
+Run = tuple[float, dict[str, torch.Tensor]]
+
+
+def make_examples(lengths: list[tuple[int, int]], seed: int = 0) -> list[Encoded]:
+    """Random examples with these numbers of (prompt, target) tokens."""
+    rng = random.Random(seed)
+
+    def ids(n: int) -> list[int]:
+        return [rng.randrange(3, VOCAB) for _ in range(n)]
+
+    return [Encoded(ids(p), ids(t), str(i), -1, 0) for i, (p, t) in enumerate(lengths)]
+
+
+def adapted(
+    name: str, method: str = "adept", m: int = 5, dtype: torch.dtype = torch.float32
+) -> Any:
+    """A small model with an adapter whose values are far from their start."""
+    rank = None if method == "prompt_tuning" else 3
+    config = AdeptConfig(method, m, rank, offset_positions=6)
+    model = inject_adapter(small_model(name, dtype), config)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in get_adapter(model).trained_parameters().values():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def loss_and_gradients(model: Any, collator: Any, examples: list[Encoded]) -> Run:
+    """Mean loss over target tokens, and the gradient of each trained parameter."""
+    batch = collator(examples)
+    labels, _, _ = (batch.pop(name) for name in ("labels", "example_ids", "num_text_tokens"))
+    model.zero_grad()
+    logits = model(**batch, use_cache=False).logits
+    loss = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten())
+    loss.backward()
+    parameters = get_adapter(model).trained_parameters()
+    return loss.item(), {n: p.grad.clone() for n, p in parameters.items() if p.grad is not None}
+
+
+def both(model: Any, examples: list[Encoded]) -> tuple[Run, Run]:
+    """The padded run, then the packed one."""
+    ids = get_adapter(model).virtual_token_ids
+    padded = loss_and_gradients(model, PaddedCollator(ids, 0), examples)
+    use_packed_attention(model)
+    return padded, loss_and_gradients(model, SharedPrefixCollator(ids), examples)
