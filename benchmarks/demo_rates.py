@@ -16,8 +16,9 @@ from adept_llm.data import Encoder
 from adept_llm.demo import MODEL
 from adept_llm.demo.__main__ import MAX_LENGTH, METHODS, arguments, read, write_rows
 from adept_llm.demo.world import LABELS
-from adept_llm.evaluation.measure import Measure
-from adept_llm.training.run import make_collator, run
+from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.packing import make_batcher
+from adept_llm.training.run import run
 
 GRIDS = {
     "adept": [(p, o) for p in (0.03, 0.1, 1.0) for o in (0.003, 0.01, 0.03)],
@@ -37,13 +38,15 @@ def main() -> None:
         folder = Path(name)
         write_rows(folder)
         train, _ = encoder.encode_all(read(folder / "train.jsonl", labels))
-        measure = Measure.of(encoder, read(folder / "validation.jsonl", labels), batch_size=100)
+        measure = AnswerMeasure.of(
+            encoder, read(folder / "validation.jsonl", labels), batch_size=100
+        )
         found = []
         for method, grid in GRIDS.items():
             for rates in grid:
                 model = inject_adapter(load_model(str(MODEL)), METHODS[method][0])
-                collator, _ = make_collator(model, "shared_prefix", MAX_LENGTH)
-                _, result = run(model, arguments(folder, *rates), train, collator, measure)
+                batcher = make_batcher(model, "shared_prefix", MAX_LENGTH)
+                _, result = run(model, arguments(folder, *rates), train, batcher, measure)
                 found.append((method, *rates, result.after["accuracy"], result.loss))
                 print(json.dumps(found[-1]), flush=True)
     for method in GRIDS:

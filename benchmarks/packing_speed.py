@@ -20,9 +20,9 @@ from typing import Any
 import torch
 import transformers
 
-from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
+from adept_llm.adapters import AdeptConfig, inject_adapter
 from adept_llm.data import Encoded, Encoder
-from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
+from adept_llm.packing import Batch, Batcher, make_batcher
 from adept_llm.packing.collator import left_pad
 from adept_llm.tasks import get_task, load_split
 from adept_llm.training.arguments import AdeptTrainingArguments
@@ -59,17 +59,18 @@ def load_examples(model: str | None, data_dir: str | None, count: int) -> list[E
 
 
 class PaddedTo:
-    """The padded collator with rows of one fixed length."""
+    """A batcher that pads to rows of one fixed length."""
 
-    def __init__(self, collator: PaddedCollator, length: int) -> None:
-        self.collator, self.length = collator, length
+    def __init__(self, batcher: Batcher, length: int) -> None:
+        self.batcher, self.length = batcher, length
 
-    def __call__(self, examples: list[Encoded]) -> dict[str, Any]:
+    def __call__(self, examples: list[Encoded]) -> Batch:
         """Pad further on the left."""
-        batch = self.collator(examples)
-        extra = self.length - batch["input_ids"].shape[1]
+        batch = self.batcher(examples)
+        inputs = batch["inputs"]
+        extra = self.length - inputs["input_ids"].shape[1]
         for name in ("input_ids", "attention_mask", "position_ids"):
-            batch[name] = torch.nn.functional.pad(batch[name], (extra, 0))
+            inputs[name] = torch.nn.functional.pad(inputs[name], (extra, 0))
         return batch
 
 
@@ -98,7 +99,7 @@ def trainer_for(
             return transformers.Trainer(
                 model=peft_model, args=args, train_dataset=data, data_collator=peft_batch
             )
-        return AdeptTrainer(base, args, data, collator)
+        return AdeptTrainer(base, args, data, batcher)
 
     if kind == "peft":
         import peft
@@ -108,13 +109,9 @@ def trainer_for(
         )
     else:
         inject_adapter(base, AdeptConfig("adept", m, 19))
-        ids = get_adapter(base).virtual_token_ids
-        collator: Any = PaddedCollator(ids, 0)
-        if kind == "packed":
-            use_packed_attention(base)
-            collator = SharedPrefixCollator(ids)
-        elif kind == "padded_256":
-            collator = PaddedTo(collator, m + 256)
+        batcher: Any = make_batcher(base, "shared_prefix" if kind == "packed" else "padded")
+        if kind == "padded_256":
+            batcher = PaddedTo(batcher, m + 256)
 
     def measure() -> float:
         trainer = make()

@@ -28,11 +28,12 @@ from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.columns import print_table
 from adept_llm.data import Encoded, Encoder, Example
-from adept_llm.evaluation.measure import Measure
+from adept_llm.evaluation.answers import AnswerMeasure
 from adept_llm.files import write_whole
+from adept_llm.packing import make_batcher
 from adept_llm.tasks import get_task, load_hub_split
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import make_collator, run
+from adept_llm.training.run import run
 
 STEPS = 400
 MAX_LENGTH = 96
@@ -60,14 +61,14 @@ def rows(data_dir: str, split: str) -> list[Example]:
     ]
 
 
-def encoded(model: str, data_dir: str, final: bool) -> tuple[list[Encoded], Measure]:
+def encoded(model: str, data_dir: str, final: bool) -> tuple[list[Encoded], AnswerMeasure]:
     """Training rows, and the split to measure on: validation at last, rows of train before."""
     encoder = Encoder(load_tokenizer(model), "plain", MAX_LENGTH)
     train = rows(data_dir, "train")
     random.Random(0).shuffle(train)
     measured = rows(data_dir, "validation") if final else train[:HELD_OUT]
     kept = train if final else train[HELD_OUT:]
-    return encoder.encode_all(kept)[0], Measure.of(encoder, measured, batch_size=100)
+    return encoder.encode_all(kept)[0], AnswerMeasure.of(encoder, measured, batch_size=100)
 
 
 def train(
@@ -82,14 +83,14 @@ def train(
     data, measure = encoded(model, data_dir, final=seed > 0)
     adapted = inject_adapter(load_model(model), AdeptConfig(method, m, r, init_seed=seed))
     prepare(adapted)
-    collator, _ = make_collator(adapted, "shared_prefix", MAX_LENGTH)
+    batcher = make_batcher(adapted, "shared_prefix", MAX_LENGTH)
     with tempfile.TemporaryDirectory() as folder:
         args = AdeptTrainingArguments(
             output_dir=folder, learning_rate=prompt_rate, offset_learning_rate=offset_rate,
             max_steps=steps, save_strategy="no", report_to="none", logging_steps=steps,
             disable_tqdm=True, use_cpu=True, seed=seed,
         )  # fmt: skip
-        _, result = run(adapted, args, data, collator, measure)
+        _, result = run(adapted, args, data, batcher, measure)
     return {
         "name": name, "learning_rate": prompt_rate, "offset_learning_rate": offset_rate,
         "seed": seed, "steps": steps, "loss": result.loss,

@@ -23,11 +23,12 @@ from adept_llm.adapters import AdeptConfig, inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.columns import print_table
 from adept_llm.data import Encoder, fingerprint
-from adept_llm.evaluation.measure import Measure, write_predictions
+from adept_llm.evaluation.answers import AnswerMeasure, write_predictions
 from adept_llm.files import write_whole
+from adept_llm.packing import make_batcher
 from adept_llm.tasks import get_task, load_split, task_names
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import make_collator, run
+from adept_llm.training.run import run
 
 COLUMNS = (
     "task", "metric", "before", "after", "majority", "trained on", "shortened", "dropped",
@@ -80,19 +81,19 @@ def measured(name: str, args: argparse.Namespace) -> dict[str, Any]:
     )
     encoded, report = encoder.encode_all(train)
     # the programs of MBPP run in limited processes; see adept_llm.evaluation.code_execution
-    measure = Measure.of_task(encoder, task, test, allow_code_execution=True)
+    measure = AnswerMeasure.of_task(encoder, task, test, allow_code_execution=True)
     model = inject_adapter(load_model(args.model), AdeptConfig("adept", 20, 39))
-    collator, _ = make_collator(model, "shared_prefix", max_length)
+    batcher = make_batcher(model, "shared_prefix", max_length)
     with tempfile.TemporaryDirectory() as folder:
         training = AdeptTrainingArguments(
             output_dir=folder, max_steps=args.steps, per_device_train_batch_size=16,
             warmup_steps=4, save_strategy="no", report_to="none", logging_steps=args.steps,
             disable_tqdm=True, use_cpu=True,
         )  # fmt: skip
-        trainer, result = run(model, training, encoded, collator, measure)
+        trainer, result = run(model, training, encoded, batcher, measure)
     if args.predictions:
         args.predictions.mkdir(parents=True, exist_ok=True)
-        predictions = measure.predict(trainer.model)
+        predictions = measure.predict(trainer.model, batcher)
         write_predictions(args.predictions / f"{name}.jsonl", predictions)
     tested = measure.report
     return {

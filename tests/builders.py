@@ -4,11 +4,11 @@ import random
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.data import Encoded
-from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
+from adept_llm.packing import Batcher, make_batcher, summed_loss
+from adept_llm.record import BaseRecord, DataRecord, RunRecord
 
 VOCAB, WIDTH, CONTEXT = 96, 32, 128
 
@@ -80,13 +80,12 @@ def adapted(
     return model
 
 
-def loss_and_gradients(model: Any, collator: Any, examples: list[Encoded]) -> Run:
+def loss_and_gradients(model: Any, batcher: Batcher, examples: list[Encoded]) -> Run:
     """Mean loss over target tokens, and the gradient of each trained parameter."""
-    batch = collator(examples)
-    labels, _, _ = (batch.pop(name) for name in ("labels", "example_ids", "num_text_tokens"))
+    batch = batcher(examples)
     model.zero_grad()
-    logits = model(**batch, use_cache=False).logits
-    loss = F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten())
+    logits = model(**batch["inputs"], use_cache=False).logits
+    loss = summed_loss(logits, batch["labels"]) / sum(len(e.target_ids) for e in examples)
     loss.backward()
     parameters = get_adapter(model).trained_parameters()
     return loss.item(), {n: p.grad.clone() for n, p in parameters.items() if p.grad is not None}
@@ -94,7 +93,17 @@ def loss_and_gradients(model: Any, collator: Any, examples: list[Encoded]) -> Ru
 
 def both(model: Any, examples: list[Encoded]) -> tuple[Run, Run]:
     """The padded run, then the packed one."""
-    ids = get_adapter(model).virtual_token_ids
-    padded = loss_and_gradients(model, PaddedCollator(ids, 0), examples)
-    use_packed_attention(model)
-    return padded, loss_and_gradients(model, SharedPrefixCollator(ids), examples)
+    padded = loss_and_gradients(model, make_batcher(model, "padded"), examples)
+    batcher = make_batcher(model)
+    assert batcher.packed, batcher.why_padded
+    return padded, loss_and_gradients(model, batcher, examples)
+
+
+def record_of(**data: Any) -> RunRecord:
+    """A run's record with such data."""
+    given = {
+        "kind": "labels", "labels": ("no", "yes"), "template": "plain", "max_length": 64,
+        "train_rows": 4, "train_fingerprint": "0" * 12,
+    }  # fmt: skip
+    base = BaseRecord("somewhere/base", None, "auto", "none")
+    return RunRecord.start(base, {}, DataRecord(**{**given, **data}), {}, ["adept-llm", "train"])

@@ -135,18 +135,35 @@ def pick_dtype(dtype: str, config: Any) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def check_context(config: Any, num_virtual_tokens: int, max_length: int) -> None:
-    """Refuse a prompt and text that exceed the model's context.
+def check_context(
+    config: Any, num_virtual_tokens: int, max_length: int, max_new_tokens: int = 0
+) -> None:
+    """Refuse a prompt, text and answer that exceed the model's context.
+
+    Args:
+        config: the model's.
+        num_virtual_tokens: m.
+        max_length: tokens of a text and its target.
+        max_new_tokens: of an answer written behind a text of that length.
 
     Raises:
-        InputError: naming the largest max_length that fits.
+        InputError: naming what has to be smaller.
     """
     context = getattr(config, "max_position_embeddings", None)
-    if context is not None and num_virtual_tokens + max_length > context:
+    if context is None:
+        return
+    if num_virtual_tokens + max_length > context:
         raise InputError(
             f"max_length: {num_virtual_tokens} virtual tokens and {max_length} tokens of text "
             f"exceed the model's context of {context}; set --max_length "
             f"{context - num_virtual_tokens} or less"
+        )
+    surplus = num_virtual_tokens + max_length + max_new_tokens - context
+    if surplus > 0:
+        raise InputError(
+            f"max_new_tokens: {num_virtual_tokens} virtual tokens, {max_length} tokens of text and "
+            f"{max_new_tokens} new ones exceed the model's context of {context}; lower "
+            f"--max_new_tokens or --max_length by {surplus}"
         )
 
 

@@ -1,7 +1,6 @@
 """What a run needs: parameters and bytes, from the model's shape alone; no weight is read."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,8 +11,14 @@ from torch.overrides import TorchFunctionMode
 from adept_llm.adapters import AdeptConfig, BaseTable, check_model
 from adept_llm.adapters.layer import EMBEDDINGS
 from adept_llm.errors import InputError
-from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
-from adept_llm.packing.attention import why_not_packed
+from adept_llm.packing import (
+    Batch,
+    packed_batch,
+    padded_batch,
+    summed_loss,
+    use_packed_attention,
+    why_not_packed,
+)
 
 GIB = 2**30
 # a step of a larger base takes minutes on a CPU: nobody does that unawares
@@ -122,20 +127,20 @@ def estimate(
         weights += int(linear * (BYTES_PER_LINEAR_WEIGHT[quantization] - dtype.itemsize))
 
     virtual = list(range(adapter.num_virtual_tokens))
-    longest = len(virtual) + num_tokens
-    collator: Callable[..., dict[str, Any]] = PaddedCollator(virtual, 0)
-    if packing == "shared_prefix" and why_not_packed(model_config, longest) is None:
-        collator = SharedPrefixCollator(virtual)
-    batch = collator([_Text([3] * (num_tokens - 2), [4, 2])] * batch_size)
+    packed = packing == "shared_prefix" and not why_not_packed(
+        model_config, len(virtual) + num_tokens
+    )
+    texts = [_Text([3] * (num_tokens - 2), [4, 2])] * batch_size
+    batch = (packed_batch if packed else padded_batch)(virtual, texts)
     try:
-        one, two = (_saved_bytes(_meta_model(model_config, dtype, n), dict(batch)) for n in (1, 2))
+        one, two = (_saved_bytes(_meta_model(model_config, dtype, n), batch) for n in (1, 2))
     except InputError:
         raise
     except Exception:  # an estimate is advice: models whose layers need real numbers go without
         return None
     layer, rest = two - one, 2 * one - two
     # the adapter's own fp32 rows: E[x] / u, the offset, their sum
-    tokens, layers = batch["input_ids"].numel(), model_config.num_hidden_layers
+    tokens, layers = batch["inputs"]["input_ids"].numel(), model_config.num_hidden_layers
     activations = rest + 3 * tokens * model_config.hidden_size * 4
     if gradient_checkpointing:
         activations += layer + layers * tokens * model_config.hidden_size * dtype.itemsize
@@ -223,10 +228,10 @@ def _trained_parameters(model: Any, config: AdeptConfig) -> int:
     return sum(p.numel() for p in adapter.trained_parameters().values())
 
 
-def _saved_bytes(model: Any, batch: dict[str, Any]) -> int:
+def _saved_bytes(model: Any, batch: Batch) -> int:
     """Bytes that one forward pass from the embeddings on saves for its backward pass."""
     model.train().requires_grad_(False)
-    if "packed_layout" in batch:
+    if "packed_layout" in batch["inputs"]:
         use_packed_attention(model)
     frozen = {p.untyped_storage()._cdata for p in model.parameters()}
     saved: dict[int, tuple[int, Tensor]] = {}
@@ -237,20 +242,17 @@ def _saved_bytes(model: Any, batch: dict[str, Any]) -> int:
             saved[storage._cdata] = (storage.nbytes(), tensor)  # the tensor keeps its id taken
         return tensor
 
-    inputs = {n: v.to("meta") if isinstance(v, Tensor) else v for n, v in batch.items()}
-    labels, input_ids = inputs.pop("labels"), inputs.pop("input_ids")
+    inputs = {n: v.to("meta") if isinstance(v, Tensor) else v for n, v in batch["inputs"].items()}
+    input_ids = inputs.pop("input_ids")
     if inputs["attention_mask"].ndim == 2:
         # as prepared: models look into a 2-dimensional mask, and here is nothing to see
         rows, length = input_ids.shape
         mask = torch.empty(rows, 1, length, length, dtype=torch.bool, device="meta")
         inputs["attention_mask"] = mask
-    for name in ("example_ids", "num_text_tokens"):
-        inputs.pop(name)
     width, dtype = model.config.hidden_size, model.dtype
     embeddings = torch.empty(*input_ids.shape, width, dtype=dtype, device="meta")
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with hooks, _FusedAttention():
         output = model(inputs_embeds=embeddings.requires_grad_(), use_cache=False, **inputs)
-        logits = output.logits.flatten(0, -2).float()
-        torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum")
+        summed_loss(output.logits, batch["labels"].to("meta"))
     return sum(size for size, _ in saved.values())

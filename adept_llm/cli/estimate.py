@@ -9,7 +9,8 @@ from adept_llm.base.memory import estimate, gib, known_shape
 from adept_llm.cli.columns import print_table
 from adept_llm.cli.parsing import parse
 from adept_llm.errors import InputError
-from adept_llm.training.arguments import DTYPES, PACKINGS
+from adept_llm.packing import PACKINGS
+from adept_llm.training.arguments import DTYPES
 
 
 @dataclass(frozen=True)

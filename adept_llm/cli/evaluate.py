@@ -5,25 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adept_llm.adapters import read_adapter
-from adept_llm.base.loading import check_context
 from adept_llm.cli.parsing import check_output, parse
-from adept_llm.cli.tuned import (
-    TunedArguments,
-    base_config,
-    load_tuned,
-    trained_with,
-    tuned_tokenizer,
-)
-from adept_llm.data import Encoder, fingerprint, own_examples
+from adept_llm.cli.tuned import TunedArguments
+from adept_llm.data import Example, fingerprint, own_examples
 from adept_llm.errors import InputError
-from adept_llm.evaluation.measure import Measure, write_predictions
+from adept_llm.evaluation.answers import write_predictions
+from adept_llm.evaluation.measure import measure_answers
 from adept_llm.files import write_whole
-from adept_llm.tasks import get_task, load_split
-from adept_llm.training.arguments import PACKINGS
-from adept_llm.training.run import make_collator
-
-FREE_TEXT_METRICS = ("exact_match", "token_f1")
+from adept_llm.packing import PACKINGS
+from adept_llm.tasks import Task, get_task, load_split
+from adept_llm.tuned import Tuned
 
 
 @dataclass(frozen=True)
@@ -71,18 +62,17 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for an adapter or rows that do not fit.
     """
-    tuned, args = parse([TunedArguments, EvaluateArguments], argv)
-    config, table, _ = read_adapter(tuned.adapter)
-    check_context(base_config(tuned, table), config.num_virtual_tokens, tuned.max_length)
-    encoder = Encoder(tuned_tokenizer(tuned, table), tuned.template, tuned.max_length)
-    measure = make_measure(args, encoder, trained_with(tuned.adapter).get("labels"))
+    given, args = parse([TunedArguments, EvaluateArguments], argv)
+    tuned = given.open()
+    tuned.check_context()
+    task = get_task(args.task) if args.task else None
+    rows = read(args, task, tuned)
+    measure = measure_answers(tuned.encoder, rows, task, args.batch_size, args.allow_code_execution)
     print(f"{measure.report}; data {fingerprint(measure.examples)}")
-    model = load_tuned(tuned, table, tuned.quantization)
-    # lets the model read packed rows
-    _, reason = make_collator(model, args.packing, tuned.max_length)
-    if reason:
-        print(f"padding instead of packing: {reason}")
-    predictions = measure.predict(model)
+    batcher = tuned.batcher(args.packing)
+    if batcher.why_padded:
+        print(f"padding instead of packing: {batcher.why_padded}")
+    predictions = measure.predict(tuned.model, batcher)
     metrics = measure.score(predictions)
     for name, value in metrics.items():
         print(f"{name} {value:.4f}")
@@ -92,21 +82,16 @@ def main(argv: Sequence[str]) -> None:
         write_whole(Path(args.output_file), (json.dumps(metrics, indent=2) + "\n").encode())
 
 
-def make_measure(
-    args: EvaluateArguments, encoder: Encoder, labels: Sequence[str] | None
-) -> Measure:
-    """Rows and their metrics; labels are the training run's, None where it left no record.
+def read(args: EvaluateArguments, task: Task | None, tuned: Tuned) -> list[Example]:
+    """The rows; own ones have the training run's labels.
 
     Raises:
         InputError: for data that is missing or malformed.
     """
-    if args.task:
-        task, reference = get_task(args.task), encoder.template == "reference"
-        rows = load_split(
+    if task:
+        reference = tuned.template == "reference"
+        return load_split(
             task, args.split, args.data_dir, args.max_samples, args.seed, reference=reference
         )
-        return Measure.of_task(encoder, task, rows, args.batch_size, args.allow_code_execution)
     assert args.file is not None
-    rows = own_examples(args.file, labels, args.max_samples, args.seed)
-    metrics = ("accuracy",) if rows[0].labels else FREE_TEXT_METRICS
-    return Measure.of(encoder, rows, metrics, batch_size=args.batch_size)
+    return own_examples(args.file, tuned.labels, args.max_samples, args.seed)

@@ -1,4 +1,4 @@
-"""adept-llm COMMAND ..: one line and exit code 2 for what the user can mend."""
+"""adept-llm COMMAND ..: one line and exit code 2 for what is the user's to fix."""
 
 import importlib
 import os
@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 with one line on standard error."""
+    """Run a command; its exit code, or 2 with one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] not in COMMANDS:
         asked = arguments[:1] in (["--help"], ["-h"])
@@ -29,11 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet()
     module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")
     try:
-        module.main(arguments[1:])
+        return module.main(arguments[1:]) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def usage() -> str:

@@ -1,13 +1,13 @@
 """adept-llm merge: base model and adapter become a stock checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from adept_llm.adapters import merge_adapter, read_adapter
+from adept_llm.adapters import merge_adapter
 from adept_llm.adapters.merge import check_mergeable
 from adept_llm.cli.parsing import check_writable, parse
-from adept_llm.cli.tuned import BaseArguments, base_config, load_tuned, tuned_tokenizer
+from adept_llm.cli.tuned import BaseArguments
 from adept_llm.errors import InputError
 
 
@@ -24,15 +24,15 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for an adapter that does not fit, or a folder that exists.
     """
-    tuned, args = parse([BaseArguments, MergeArguments], argv)
+    given, args = parse([BaseArguments, MergeArguments], argv)
     if Path(args.output_dir).exists():
         raise InputError(f"output_dir: {args.output_dir} exists; name a new folder")
     check_writable(args.output_dir)
-    config, table, _ = read_adapter(tuned.adapter)
-    check_mergeable(config)
-    base_config(tuned, table)
-    tokenizer = tuned_tokenizer(tuned, table)
-    model, tokenizer = merge_adapter(load_tuned(tuned, table), tokenizer)
+    # a table that holds the adapter belongs to the base as it was before its quantisation
+    tuned = replace(given.open(), quantization="none")
+    check_mergeable(tuned.config)
+    tokenizer = tuned.tokenizer
+    model, tokenizer = merge_adapter(tuned.model, tokenizer)
     model.save_pretrained(args.output_dir)
     tokenizer.save_pretrained(args.output_dir)
     print(f"merged model: {args.output_dir}")

@@ -7,7 +7,7 @@ from typing import Any
 from adept_llm.base.loading import load_tokenizer
 from adept_llm.cli.columns import print_table
 from adept_llm.cli.parsing import parse
-from adept_llm.data import Encoder, Example
+from adept_llm.data import TEMPLATES, Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
 from adept_llm.tasks import Task, get_task, load_split, task_names
@@ -24,7 +24,9 @@ class TasksArguments:
     data_dir: str | None = field(
         default=None, metadata={"help": "folder with <split>.jsonl or .parquet; default: the hub"}
     )
-    template: str = field(default="plain", metadata={"help": "plain, alpaca, chat or reference"})
+    template: str = field(
+        default="plain", metadata={"help": "how rows are written", "choices": TEMPLATES}
+    )
     max_length: int | None = field(
         default=None, metadata={"help": "tokens of prompt and target; default: the task's"}
     )

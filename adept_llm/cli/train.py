@@ -1,14 +1,11 @@
 """adept-llm train: tune an adapter on a frozen model."""
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter, read_adapter
@@ -22,23 +19,29 @@ from adept_llm.base.loading import (
 from adept_llm.base.memory import check_device, estimate, known_shape
 from adept_llm.base.quantization import check_quantization
 from adept_llm.cli.columns import format_table
-from adept_llm.cli.data import make_measure, read_data
 from adept_llm.cli.parsing import check_writable, parse
-from adept_llm.cli.tuned import RUN_FILE
-from adept_llm.data import Encoded, Encoder, fingerprint
+from adept_llm.data import Encoded, Encoder, Example, fingerprint
 from adept_llm.errors import InputError
-from adept_llm.files import write_whole
+from adept_llm.evaluation.measure import make_measure
+from adept_llm.packing import make_batcher
+from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecord
+from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+from adept_llm.training.data import read_data
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import adopt_slurm_ranks, leave_together
-from adept_llm.training.run import Result, make_collator, run
+from adept_llm.training.run import Result, run
+from adept_llm.training.signals import STOPPED
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     """Check, load, tune, measure, save.
 
+    Returns:
+        0, or the exit code of a run that a signal stopped behind a checkpoint.
+
     Raises:
-        InputError: for whatever the user can mend; nothing is written then.
+        InputError: for whatever is the user's to fix; nothing is written then.
     """
     adopt_slurm_ranks()
     kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
@@ -52,35 +55,43 @@ def main(argv: Sequence[str]) -> None:
     encoder = Encoder(tokenizer, data.template, data.max_length)
     train, report = encoder.encode_all(examples)
     check_ids(train, model_config)
-    given = asdict(data) | {
-        "labels": examples[0].labels,
-        "quantization": base.quantization,
-        "train_rows": len(train),
-        "train_fingerprint": fingerprint(examples),
-    }
-    say(args, f"train: {report}; data {given['train_fingerprint']}")
-    measure = make_measure(data, encoder, validation, args.per_device_eval_batch_size)
-    if measure:
-        say(args, f"validation: {measure.report}; data {fingerprint(validation)}")
+    task = get_task(data.task) if data.task else None
+    measure = None
+    if validation:
+        batch_size = args.per_device_eval_batch_size
+        measure = make_measure(encoder, validation, task, batch_size, data.allow_code_execution)
     elif args.do_eval:
         raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
+    record = start_record(base, config, data, args, data_record(data, examples, train, validation))
+    say(args, f"train: {report}; data {record.data.train_fingerprint}")
+    if measure:
+        say(args, f"validation: {measure.report}; data {record.data.validation_fingerprint}")
 
     model = load_model(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
     model = inject_adapter(model, config, tokenizer)
-    collator, reason = make_collator(model, args.packing, data.max_length)
-    if reason:
-        say(args, f"padding instead of packing: {reason}")
+    batcher = make_batcher(model, args.packing, data.max_length)
+    if batcher.why_padded:
+        say(args, f"padding instead of packing: {batcher.why_padded}")
     try:
-        trainer, result = run(model, args, train, collator, measure)
+        trainer, result = run(model, args, train, batcher, measure, record)
     except InputError:
         with suppress(OSError):  # a folder that holds something stays
             Path(args.output_dir).rmdir()
         raise
+    if result.stopped:
+        say(
+            args,
+            f"stopped by {result.stopped} behind the checkpoint of step {result.steps}; "
+            "go on with --resume_from_checkpoint auto",
+        )
+        leave_together()
+        return STOPPED
     trainer.save_model(args.output_dir)
     if args.should_save:
-        write_run(args, given, result)
+        record.finished(asdict(result)).write(str(args.output_dir))
     say(args, format_result(config.method, result, args))
     leave_together()
+    return 0
 
 
 def check_base(
@@ -131,16 +142,37 @@ def check_ids(examples: Sequence[Encoded], model_config: Any) -> None:
             )
 
 
-def write_run(args: AdeptTrainingArguments, given: dict[str, Any], result: Result) -> None:
-    """Leave a record of the run beside its adapter."""
-    content = {
-        "data": given,
-        "training": args.to_sanitized_dict(),
-        "result": asdict(result),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-    }
-    text = json.dumps(content, indent=2) + "\n"
-    write_whole(Path(str(args.output_dir)) / RUN_FILE, text.encode())
+def data_record(
+    data: DataArguments,
+    examples: Sequence[Example],
+    train: Sequence[Encoded],
+    validation: Sequence[Example],
+) -> DataRecord:
+    """What is learnt and measured."""
+    kinds = {example.labels for example in examples}
+    return DataRecord(
+        kind=LABELS if examples[0].labels else FREE_TEXT,
+        labels=examples[0].labels if len(kinds) == 1 else (),
+        template=data.template,
+        max_length=data.max_length,
+        train_rows=len(train),
+        train_fingerprint=fingerprint(examples),
+        validation_rows=len(validation),
+        validation_fingerprint=fingerprint(validation) if validation else "",
+    )
+
+
+def start_record(
+    base: ModelArguments,
+    config: AdeptConfig,
+    data: DataArguments,
+    args: AdeptTrainingArguments,
+    learnt: DataRecord,
+) -> RunRecord:
+    """The run's record, without results as yet."""
+    given = BaseRecord(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
+    arguments = {"model": asdict(base), "data": asdict(data), "training": args.to_dict()}
+    return RunRecord.start(given, asdict(config), learnt, arguments)
 
 
 def format_result(method: str, result: Result, args: AdeptTrainingArguments) -> str:

@@ -17,10 +17,11 @@ from adept_llm.cli.columns import print_table
 from adept_llm.data import Encoder, Example, read_instructions
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import LABELS, examples
-from adept_llm.evaluation.measure import Measure
+from adept_llm.evaluation.answers import AnswerMeasure
 from adept_llm.files import write_whole
+from adept_llm.packing import make_batcher
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import Result, make_collator, run
+from adept_llm.training.run import Result, run
 
 # (m, r) of at most 100 * d parameters; rates found by `python -m benchmarks.demo_rates`
 METHODS = {
@@ -46,14 +47,14 @@ def main() -> None:
     labels = tuple(f"\n{word}" for word in LABELS.values())
     write_rows(folder)
     train, _ = encoder.encode_all(read(folder / "train.jsonl", labels))
-    measure = Measure.of(encoder, read(folder / "test.jsonl", labels), batch_size=100)
+    measure = AnswerMeasure.of(encoder, read(folder / "test.jsonl", labels), batch_size=100)
     results: dict[str, Result] = {}
     for name, (config, prompt_rate, offset_rate) in METHODS.items():
         model = inject_adapter(load_model(str(MODEL)), config)
-        collator, _ = make_collator(model, "shared_prefix", MAX_LENGTH)
+        batcher = make_batcher(model, "shared_prefix", MAX_LENGTH)
         args = arguments(folder / name, prompt_rate, offset_rate)
         print(f"tuning {name} for {STEPS} steps ..", flush=True)
-        trainer, results[name] = run(model, args, train, collator, measure)
+        trainer, results[name] = run(model, args, train, batcher, measure)
         trainer.save_model()
         if name == "adept":
             answers = merged_answers(model, tokenizer, measure.examples, folder / "merged")
@@ -106,7 +107,7 @@ def arguments(folder: Path, prompt_rate: float, offset_rate: float) -> AdeptTrai
 
 
 def merged_answers(model: Any, tokenizer: Any, test: Sequence[Example], folder: Path) -> list[str]:
-    """Answers of the merged model, loaded and run by stock transformers alone."""
+    """AnswerMeasure of the merged model, loaded and run by stock transformers alone."""
     model, tokenizer = merge_adapter(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

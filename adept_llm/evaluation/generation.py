@@ -6,16 +6,79 @@ A sliding window counts columns, hidden or not: where a row is longer than the w
 would push P out of it, and texts are padded in front, [PAD..][P][text], without a shared cache.
 """
 
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from adept_llm.adapters import get_adapter
+from adept_llm.errors import InputError
 from adept_llm.packing.collator import left_pad
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import Cache
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are written.
+
+    Attributes:
+        max_new_tokens: Most tokens of an answer.
+        num_beams: Beams of a search; 1 is greedy.
+        temperature: 0 takes the most probable tokens; above it they are drawn by torch's generator.
+        top_p: Share of the probability that is drawn from.
+
+    Raises:
+        InputError: for values that cannot work.
+    """
+
+    max_new_tokens: int = 32
+    num_beams: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "num_beams"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: must be at least 1")
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"temperature: {self.temperature} is negative or no number")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p: {self.top_p} is not in (0, 1]")
+        if self.top_p < 1 and not self.temperature:
+            raise InputError("top_p: goes with a temperature above 0")
+
+    def config(self, eos_token_id: int) -> GenerationConfig:
+        """All of it stated, so that nothing is filled in from the model's own configuration."""
+        drawn = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
+        return GenerationConfig(
+            max_new_tokens=self.max_new_tokens, num_beams=self.num_beams, repetition_penalty=1.0,
+            do_sample=self.temperature > 0, eos_token_id=eos_token_id, pad_token_id=eos_token_id,
+            **(drawn if self.temperature > 0 else {}),
+        )  # fmt: skip
+
+
+class Answer(NamedTuple):
+    """The continuation of a prompt.
+
+    Attributes:
+        prompt_index: Place of its prompt among those given.
+        ids: The answer's tokens, without EOS.
+        certainty: Mean log-probability of the most probable tokens, the answer's own if it is
+            greedy, EOS included; NaN under beam search.
+    """
+
+    prompt_index: int
+    ids: list[int]
+    certainty: float
 
 
 class Certainty(LogitsProcessor):
@@ -32,43 +95,37 @@ class Certainty(LogitsProcessor):
 
 
 def generate(
-    model: Any,
+    model: "PreTrainedModel",
     prompts: Sequence[list[int]],
-    max_new_tokens: int,
     eos_token_id: int,
+    decoding: Decoding,
     batch_size: int = 32,
-    temperature: float = 0.0,
-) -> Iterator[tuple[int, list[int], float]]:
+) -> Iterator[Answer]:
     """Continue prompts until EOS.
 
     Args:
         model: an injected model.
         prompts: token ids without virtual tokens, none empty.
-        max_new_tokens: most tokens of an answer.
         eos_token_id: what ends an answer.
+        decoding: greedy, by beams or drawn, and how long.
         batch_size: prompts in a batch.
-        temperature: 0 takes the most probable token; above it tokens are drawn, by torch's
-            generator.
 
     Yields:
-        Index of the prompt, the ids of its answer without EOS, and the mean log-probability of the
-        most probable tokens (at temperature 0 the answer's own, EOS included); in order of length,
-        batch by batch.
+        One answer for each prompt, batch by batch, in order of the prompts' length.
     """
     model.eval()
     prefix = _prefix_cache(model)
+    config = decoding.config(eos_token_id)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         texts = [prompts[i] for i in batch]
-        shared = prefix if _fits_window(model, texts, max_new_tokens) else None
-        answers, certainties = _continue(
-            model, shared, texts, max_new_tokens, eos_token_id, temperature
-        )
-        yield from zip(batch, answers, certainties, strict=True)
+        shared = prefix if _fits_window(model, texts, decoding.max_new_tokens) else None
+        answers = zip(*_continue(model, shared, texts, config), strict=True)
+        yield from (Answer(i, *answer) for i, answer in zip(batch, answers, strict=True))
 
 
-def _prefix_cache(model: Any) -> Any:
+def _prefix_cache(model: "PreTrainedModel") -> "Cache | None":
     """Keys and values of P for a batch of one; None without virtual tokens."""
     adapter = get_adapter(model)
     if not adapter.virtual_token_ids:
@@ -78,7 +135,7 @@ def _prefix_cache(model: Any) -> Any:
         return model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
 
 
-def _fits_window(model: Any, texts: Sequence[list[int]], max_new_tokens: int) -> bool:
+def _fits_window(model: "PreTrainedModel", texts: Sequence[list[int]], max_new_tokens: int) -> bool:
     """Whether each token of the batch's rows sees all columns before it."""
     window = getattr(model.config, "sliding_window", None)
     longest = len(get_adapter(model).virtual_token_ids) + max(map(len, texts)) + max_new_tokens
@@ -86,14 +143,13 @@ def _fits_window(model: Any, texts: Sequence[list[int]], max_new_tokens: int) ->
 
 
 def _continue(
-    model: Any,
-    prefix: Any,
+    model: "PreTrainedModel",
+    prefix: "Cache | None",
     texts: Sequence[list[int]],
-    max_new_tokens: int,
-    eos: int,
-    temperature: float,
+    config: GenerationConfig,
 ) -> tuple[list[list[int]], list[float]]:
-    adapter = get_adapter(model)
+    """The answers of one batch and their certainties."""
+    adapter, eos = get_adapter(model), cast(int, config.eos_token_id)
     device, virtual = adapter.weight.device, adapter.virtual_token_ids
     if prefix is None:
         ids, mask = _padded([virtual + text for text in texts], eos)
@@ -101,33 +157,36 @@ def _continue(
         ids, mask = _padded(texts, eos)
         shown = torch.tensor(virtual).expand(len(texts), -1)
         ids, mask = torch.cat([shown, ids], 1), torch.cat([torch.ones_like(shown), mask], 1)
-    cache = deepcopy(prefix)
+    cache: Any = deepcopy(prefix)
     if cache is not None:
-        cache.batch_repeat_interleave(len(texts))
+        # `generate` copies ids for its beams, but not a cache that it is given
+        cache.batch_repeat_interleave(len(texts) * cast(int, config.num_beams))
     certainty = Certainty()
-    # stated, so that the model's own generation_config (penalties, sampling, EOS) has no say
-    drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens, num_beams=1, repetition_penalty=1.0, eos_token_id=eos,
-        pad_token_id=eos, **(drawn if temperature > 0 else {"do_sample": False}),
-    )  # fmt: skip
-    own, model.generation_config = model.generation_config, GenerationConfig()
-    try:
-        with torch.no_grad():
-            out = model.generate(
-                ids.to(device),
-                attention_mask=mask.to(device),
-                past_key_values=cache,
-                generation_config=config,
-                logits_processor=LogitsProcessorList([certainty]),
-            )
-    finally:
-        model.generation_config = own
+    with torch.no_grad(), own_configuration_aside(model):
+        out = cast(Any, model).generate(
+            ids.to(device),
+            attention_mask=mask.to(device),
+            past_key_values=cache,
+            generation_config=config,
+            logits_processor=LogitsProcessorList([certainty]),
+        )
     new = out[:, ids.shape[1] :].tolist()
     answers = [row[: row.index(eos)] if eos in row else row for row in new]
+    if config.num_beams != 1:
+        return answers, [math.nan] * len(answers)
     steps = torch.stack(certainty.steps, 1).tolist()  # [B, new tokens]
     sizes = [min(len(answer) + 1, len(row)) for answer, row in zip(answers, new, strict=True)]
     return answers, [sum(row[:n]) / n for row, n in zip(steps, sizes, strict=True)]
+
+
+@contextmanager
+def own_configuration_aside(model: "PreTrainedModel") -> Iterator[None]:
+    """Let the model's own generation_config (penalties, sampling, EOS) have no say for a while."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _padded(rows: Sequence[list[int]], pad: int) -> tuple[Tensor, Tensor]:

@@ -1,21 +1,25 @@
 """Classification by log-likelihood: the label whose words the model finds most likely."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from adept_llm.adapters import get_adapter
-from adept_llm.packing.attention import ATTENTION, prepared_mask
-from adept_llm.packing.collator import EncodedExample, left_pad
-from adept_llm.packing.layout import PackedLayout
+from adept_llm.packing import Batcher, EncodedExample, PackedLayout
+from adept_llm.packing.attention import prepared_mask
+from adept_llm.packing.collator import check_prompts, left_pad
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LabelIds = list[list[int]]  # the token ids of each label of one example
 
 
 def score_labels(
-    model: Any,
+    model: "PreTrainedModel",
+    batcher: Batcher,
     examples: Sequence[EncodedExample],
     label_ids: Sequence[LabelIds],
     batch_size: int = 32,
@@ -25,7 +29,8 @@ def score_labels(
     A packed model computes the prompt once per batch and each text once for all labels.
 
     Args:
-        model: an injected model; packed rows are used where `use_packed_attention` was called.
+        model: an injected model.
+        batcher: the model's, from `make_batcher`.
         examples: encoded examples; their targets are not looked at.
         label_ids: for each example the token ids of each of its labels, without EOS. Where one
             begins with another, EOS is needed to tell them apart: see `with_end`.
@@ -34,7 +39,8 @@ def score_labels(
     Returns:
         For each example one number per label, float32 on the CPU.
     """
-    score = _score_packed if model.config._attn_implementation == ATTENTION else _score_padded
+    score = _score_packed if batcher.packed else _score_padded
+    check_prompts(len(batcher.virtual_token_ids), examples)
     model.eval()
     with torch.no_grad():
         # neighbours of like length waste the least padding
@@ -54,7 +60,7 @@ def with_end(label_ids: LabelIds, eos_token_id: int) -> LabelIds:
     return [[*ids, eos_token_id] for ids in label_ids] if ambiguous else label_ids
 
 
-def _score_packed(model: Any, pairs: Sequence[tuple[list[int], LabelIds]]) -> Tensor:
+def _score_packed(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], LabelIds]]) -> Tensor:
     """[P | x_1 | .. | x_B | words of label 1 behind x_1 | ..]: a tree of depth 3.
 
     Returns the scores of all labels of all prompts, one after another.
@@ -86,7 +92,7 @@ def _score_packed(model: Any, pairs: Sequence[tuple[list[int], LabelIds]]) -> Te
     return found.new_zeros(len(labels)).index_add(0, torch.tensor(row, device=device), found)
 
 
-def _score_padded(model: Any, pairs: Sequence[tuple[list[int], LabelIds]]) -> Tensor:
+def _score_padded(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], LabelIds]]) -> Tensor:
     """One row [PAD.. P x_i label] for each pair of text and label; returns as `_score_packed`."""
     virtual = get_adapter(model).virtual_token_ids
     device = get_adapter(model).weight.device

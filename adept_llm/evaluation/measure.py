@@ -1,219 +1,88 @@
-"""Measure a model on the examples of a task: labels by likelihood, free text by generation."""
+"""What is measured on a split: the answers to its rows, or the loss on them."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
-from adept_llm.data import Encoded, Encoder, Example, Report
-from adept_llm.errors import InputError
-from adept_llm.evaluation.generation import generate
-from adept_llm.evaluation.label_scoring import LabelIds, score_labels, with_end
-from adept_llm.evaluation.metrics import METRICS, RUNS_CODE, compute, majority
-from adept_llm.files import write_whole
+from adept_llm.data import Encoder, Example, Report
+from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.evaluation.metrics import RUNS_CODE
+from adept_llm.evaluation.token_loss import TokenLoss
+from adept_llm.packing import Batcher
 from adept_llm.tasks import Task
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says to an example.
-
-    Attributes:
-        example: The example.
-        text: The label word or the generated text.
-        scores: The log-likelihood of each label; empty for free text.
-    """
-
-    example: Example
-    text: str
-    scores: tuple[float, ...] = ()
-
-    def row(self) -> dict[str, Any]:
-        """The prediction as a JSON object."""
-        one = self.example
-        row: dict[str, Any] = {"id": one.id, "prediction": self.text, "target": one.target}
-        if one.answers:
-            row["answers"] = list(one.answers)
-        if one.group:
-            row["group"] = one.group
-        if self.scores:
-            row["scores"] = dict(zip(one.labels, self.scores, strict=True))
-        return row
+FREE_TEXT_METRICS = ("exact_match", "token_f1")
 
 
-@dataclass(frozen=True)
-class Measure:
-    """Encoded examples and their metrics: a function from a model to numbers.
-
-    An example whose context is too long is read in several windows, and the window with the most
-    certain answer decides: the one whose best label is the most probable among the labels, or whose
-    generated tokens are the most probable in the mean.
-
-    Attributes:
-        encoder: What the examples were encoded with.
-        examples: Those that fit.
-        windows: For each of them one encoded sequence or more.
-        metrics: Names of the metrics, the main one first.
-        report: What became of the examples.
-        max_new_tokens: Most tokens of a generated answer.
-        batch_size: Sequences in a batch.
-        temperature: Of generation; 0 is greedy.
-    """
-
-    encoder: Encoder
-    examples: tuple[Example, ...]
-    windows: tuple[list[Encoded], ...]
-    metrics: tuple[str, ...]
-    report: Report
-    max_new_tokens: int = 32
-    batch_size: int = 32
-    temperature: float = 0.0
-
-    @classmethod
-    def of(
-        cls,
-        encoder: Encoder,
-        examples: Sequence[Example],
-        metrics: Sequence[str] = ("accuracy",),
-        *,
-        max_new_tokens: int = 32,
-        batch_size: int = 32,
-        allow_code_execution: bool = False,
-        samples: int = 1,
-        temperature: float = 0.0,
-    ) -> "Measure":
-        """Check and encode.
-
-        Args:
-            encoder: With the template and the length to read.
-            examples: All labelled, with whatever words, or all free text.
-            metrics: Names from `adept_llm.evaluation.metrics`.
-            max_new_tokens: Most tokens of a generated answer; at most half of the encoder's length.
-            batch_size: Sequences in a batch.
-            allow_code_execution: Whether metrics may run generated programs.
-            samples: Answers to each example, for pass@k; each is a prediction of its own.
-            temperature: At which they are drawn; 0 is greedy.
-
-        Raises:
-            InputError: No example fits, a metric is unknown, one would run generated code without
-                leave, or several samples would all be the same.
-        """
-        if samples < 1 or (samples > 1) != (temperature > 0):
-            raise InputError(
-                f"{samples} samples at temperature {temperature:g}: give several samples and a "
-                "temperature above 0, or one and 0"
-            )
-        for name in metrics:
-            if name not in METRICS:
-                raise InputError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
-            if name in RUNS_CODE and not allow_code_execution:
-                raise InputError(
-                    f"metric {name} runs programs that the model wrote; allow that by "
-                    "--allow_code_execution, best in a container"
-                )
-        max_new_tokens = min(max_new_tokens, encoder.max_length // 2)
-        windows, report = encoder.encode_windows(examples, max_new_tokens)
-        pairs = [(one, each) for one, each in zip(examples, windows, strict=True) if each]
-        kept = [pair for pair in pairs for _ in range(samples)]
-        return cls(
-            encoder,
-            tuple(one for one, _ in kept),
-            tuple(each for _, each in kept),
-            tuple(metrics),
-            report,
-            max_new_tokens,
-            batch_size,
-            temperature,
-        )
-
-    @classmethod
-    def of_task(
-        cls,
-        encoder: Encoder,
-        task: Task,
-        examples: Sequence[Example],
-        batch_size: int = 32,
-        allow_code_execution: bool = False,
-    ) -> "Measure":
-        """As `of`, with the task's metrics and answer length."""
-        return cls.of(
-            encoder,
-            examples,
-            task.metrics,
-            max_new_tokens=task.max_new_tokens,
-            batch_size=batch_size,
-            allow_code_execution=allow_code_execution,
-        )
+class Measure(Protocol):
+    """A function from a model to numbers, with its examples inside."""
 
     @property
     def main_metric(self) -> str:
         """The metric by which the best checkpoint is chosen."""
-        return self.metrics[0]
 
     @property
     def greater_is_better(self) -> bool:
-        """All metrics are shares or correlations."""
-        return True
+        """Whether more of it is better."""
 
-    def __call__(self, model: Any) -> dict[str, float]:
-        """The metrics of an injected model."""
-        return self.score(self.predict(model))
+    @property
+    def report(self) -> Report:
+        """What became of the examples."""
 
-    def predict(self, model: Any) -> list[Prediction]:
-        """What an injected model says to each example."""
-        return self._label(model) if self.examples[0].labels else self._generate(model)
-
-    def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """The metrics of predictions for all examples."""
-        return compute(self.metrics, self.examples, [one.text for one in predictions])
-
-    def baseline(self, train: Sequence[Example]) -> dict[str, float]:
-        """The metrics of always saying what is most frequent in training."""
-        return compute(self.metrics, self.examples, majority(train, self.examples))
-
-    def _label(self, model: Any) -> list[Prediction]:
-        eos: int = self.encoder.tokenizer.eos_token_id
-        ids: dict[tuple[str, ...], LabelIds] = {}
-        for example in self.examples:
-            if example.labels not in ids:
-                ids[example.labels] = with_end(self.encoder.label_ids(example.labels), eos)
-        flat = [window for each in self.windows for window in each]
-        labels = [
-            ids[example.labels]
-            for example, each in zip(self.examples, self.windows, strict=True)
-            for _ in each
-        ]
-        scores = iter(score_labels(model, flat, labels, self.batch_size))
-        predictions = []
-        for example, each in zip(self.examples, self.windows, strict=True):
-            of_windows = [next(scores) for _ in each]
-            best = max(of_windows, key=lambda one: one.log_softmax(0).max().item())
-            word = example.labels[int(best.argmax())]
-            predictions.append(Prediction(example, word, tuple(best.tolist())))
-        return predictions
-
-    def _generate(self, model: Any) -> list[Prediction]:
-        tokenizer: Any = self.encoder.tokenizer
-        owners = [i for i, each in enumerate(self.windows) for _ in each]
-        prompts = [window.prompt_ids for each in self.windows for window in each]
-        best: dict[int, tuple[float, list[int]]] = {}
-        eos = tokenizer.eos_token_id
-        answers = generate(
-            model, prompts, self.max_new_tokens, eos, self.batch_size, self.temperature
-        )
-        for index, ids, certainty in answers:
-            owner = owners[index]
-            if owner not in best or certainty > best[owner][0]:
-                best[owner] = (certainty, ids)
-        texts = (
-            tokenizer.decode(best[i][1], skip_special_tokens=True).strip()
-            for i in range(len(self.examples))
-        )
-        return [Prediction(e, text) for e, text in zip(self.examples, texts, strict=True)]
+    def __call__(self, model: "PreTrainedModel", batcher: Batcher) -> dict[str, float]:
+        """Metrics of an injected model by name."""
 
 
-def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> None:
-    """Write one JSON object per line, the whole file or nothing."""
-    lines = [json.dumps(one.row(), ensure_ascii=False) + "\n" for one in predictions]
-    write_whole(Path(path), "".join(lines).encode())
+def make_measure(
+    encoder: Encoder,
+    examples: Sequence[Example],
+    task: Task | None = None,
+    batch_size: int = 32,
+    allow_code_execution: bool = False,
+) -> Measure:
+    """What to measure while training: quick, and without running code unasked.
+
+    A task's own metrics, or the accuracy of labels; the loss on free text that belongs to no task,
+    and on programs that may not be run.
+
+    Args:
+        encoder: With the template and the length to read.
+        examples: All labelled, or all free text.
+        task: Whose rows they are; None for the user's own.
+        batch_size: Sequences in a batch.
+        allow_code_execution: Whether metrics may run generated programs.
+
+    Raises:
+        InputError: if no example fits.
+    """
+    runs_code = task is not None and not RUNS_CODE.isdisjoint(task.metrics)
+    if (task or examples[0].labels) and (allow_code_execution or not runs_code):
+        return measure_answers(encoder, examples, task, batch_size, allow_code_execution)
+    return TokenLoss.of(encoder, examples, batch_size)
+
+
+def measure_answers(
+    encoder: Encoder,
+    examples: Sequence[Example],
+    task: Task | None = None,
+    batch_size: int = 32,
+    allow_code_execution: bool = False,
+) -> AnswerMeasure:
+    """What to measure of a tuned model: its answers, free text written out.
+
+    Args:
+        encoder: With the template and the length to read.
+        examples: All labelled, or all free text.
+        task: Whose rows they are; None for the user's own.
+        batch_size: Sequences in a batch.
+        allow_code_execution: Whether metrics may run generated programs.
+
+    Raises:
+        InputError: if no example fits, or a metric would run generated code without permission.
+    """
+    if task:
+        return AnswerMeasure.of_task(encoder, task, examples, batch_size, allow_code_execution)
+    metrics = ("accuracy",) if examples[0].labels else FREE_TEXT_METRICS
+    return AnswerMeasure.of(encoder, examples, metrics, batch_size=batch_size)

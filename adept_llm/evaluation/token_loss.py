@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from adept_llm.adapters import get_adapter
 from adept_llm.data import Encoded, Encoder, Example, Report
-from adept_llm.packing import PaddedCollator, SharedPrefixCollator
-from adept_llm.packing.attention import ATTENTION
-from adept_llm.packing.collator import IGNORED
+from adept_llm.packing import IGNORED, Batcher, summed_loss
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
 class TokenLoss:
-    """Encoded examples and the loss on them: a function from a model to {"loss": ..}.
+    """A `Measure`: encoded examples and the loss on them, {"loss": ..}.
 
     Attributes:
         encoded: The examples.
@@ -42,28 +42,20 @@ class TokenLoss:
         return cls(tuple(encoded), report, batch_size)
 
     @torch.no_grad()
-    def __call__(self, model: Any) -> dict[str, float]:
+    def __call__(self, model: "PreTrainedModel", batcher: Batcher) -> dict[str, float]:
         """Cross-entropy in nats per target token, EOS included."""
         model.eval()
-        adapter = get_adapter(model)
-        packed = model.config._attn_implementation == ATTENTION
-        collator: Any = PaddedCollator(adapter.virtual_token_ids, 0)
-        if packed:
-            collator = SharedPrefixCollator(adapter.virtual_token_ids)
+        device = get_adapter(model).weight.device
         # neighbours of like length waste the least padding
         order = sorted(self.encoded, key=lambda e: len(e.prompt_ids) + len(e.target_ids))
         total, count = 0.0, 0
         for start in range(0, len(order), self.batch_size):
-            batch = collator(order[start : start + self.batch_size])
-            labels = batch.pop("labels").to(adapter.weight.device)
-            for name in ("example_ids", "num_text_tokens"):
-                batch.pop(name)
+            batch = batcher(order[start : start + self.batch_size])
             inputs = {
-                n: v.to(adapter.weight.device) if isinstance(v, Tensor) else v
-                for n, v in batch.items()
+                name: value.to(device) if isinstance(value, Tensor) else value
+                for name, value in batch["inputs"].items()
             }
-            logits = model(**inputs, use_cache=False).logits.flatten(0, -2).float()
-            loss = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
-            total += loss.item()
+            labels = batch["labels"].to(device)
+            total += summed_loss(model(**inputs, use_cache=False).logits, labels).item()
             count += int((labels != IGNORED).sum())
         return {"loss": total / count}

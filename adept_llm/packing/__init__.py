@@ -1,13 +1,21 @@
 """Shared-prefix packing: the prompt of a micro-batch is computed once."""
 
 from adept_llm.packing.attention import use_packed_attention, why_not_packed
-from adept_llm.packing.collator import PaddedCollator, SharedPrefixCollator
+from adept_llm.packing.batcher import PACKINGS, Batcher, make_batcher, summed_loss
+from adept_llm.packing.collator import IGNORED, Batch, EncodedExample, packed_batch, padded_batch
 from adept_llm.packing.layout import PackedLayout
 
 __all__ = [
+    "IGNORED",
+    "PACKINGS",
+    "Batch",
+    "Batcher",
+    "EncodedExample",
     "PackedLayout",
-    "PaddedCollator",
-    "SharedPrefixCollator",
+    "make_batcher",
+    "packed_batch",
+    "padded_batch",
+    "summed_loss",
     "use_packed_attention",
     "why_not_packed",
 ]

@@ -1,16 +1,16 @@
 """Micro-batches of encoded examples: one packed row, or left-padded rows.
 
-Both give the model the same: logits where a target token is to be predicted, and `labels` aligned
+Both give a model the same: logits where a target token is to be predicted, and `labels` aligned
 with those logits (already shifted; -100 for none).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 from torch import Tensor
 
+from adept_llm.errors import InputError
 from adept_llm.packing.attention import prepared_mask
 from adept_llm.packing.layout import PackedLayout
 
@@ -18,7 +18,7 @@ IGNORED = -100
 
 
 class EncodedExample(Protocol):
-    """What a collator needs of an example (see `adept_llm.tasks.Encoded`)."""
+    """What a batch needs of an example (see `adept_llm.data.Encoded`)."""
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -33,71 +33,115 @@ class EncodedExample(Protocol):
         """Where the example comes from."""
 
 
-@dataclass(frozen=True)
-class SharedPrefixCollator:
-    """[P | x_1 | x_2 | .. | x_B] in one row of T = m + sum(len(x_i)) tokens.
+class Batch(TypedDict):
+    """A micro-batch: what the model takes, apart from the book-keeping.
 
     Attributes:
-        virtual_token_ids: The m ids of P.
+        inputs: Keyword arguments of the model.
+        labels: Target ids aligned with the logits; -100 for none.
+        example_ids: Where the examples come from.
+        num_text_tokens: Tokens of the texts, without virtual tokens and padding.
     """
 
-    virtual_token_ids: list[int]
+    inputs: dict[str, Any]
+    labels: Tensor
+    example_ids: list[str]
+    num_text_tokens: int
 
-    def __call__(self, examples: Sequence[EncodedExample]) -> dict[str, Any]:
-        """Batch of input_ids [1, T], position_ids [1, T], logits_to_keep [N] and labels [N]."""
-        m = len(self.virtual_token_ids)
-        # the last target token is predicted, never read
-        texts = [(e.prompt_ids + e.target_ids)[:-1] for e in examples]
-        layout = PackedLayout.shared_prefix(m, [len(text) for text in texts])
-        keep: list[int] = []
-        for start, text, example in zip(layout.starts[1:], texts, examples, strict=True):
-            # a target behind an empty prompt is predicted from the end of the prefix
-            first = start + len(example.prompt_ids) - 1 if example.prompt_ids else m - 1
-            keep.append(first)
-            keep.extend(range(start + len(example.prompt_ids), start + len(text)))
-        return {
-            "input_ids": torch.tensor(
-                [self.virtual_token_ids + [t for text in texts for t in text]]
-            ),
+
+def packed_batch(virtual_token_ids: Sequence[int], examples: Sequence[EncodedExample]) -> Batch:
+    """[P | x_1 | x_2 | .. | x_B] in one row of T = m + sum(len(x_i)) tokens.
+
+    Args:
+        virtual_token_ids: The m ids of P.
+        examples: The B examples.
+
+    Returns:
+        input_ids [1, T], position_ids [1, T], logits_to_keep [N] and labels [N].
+
+    Raises:
+        InputError: An example has an empty prompt and there is no P, see `check_prompts`.
+    """
+    m = len(virtual_token_ids)
+    check_prompts(m, examples)
+    texts = _texts(examples)
+    layout = PackedLayout.shared_prefix(m, [len(text) for text in texts])
+    keep: list[int] = []
+    for start, text, example in zip(layout.starts[1:], texts, examples, strict=True):
+        # a target behind an empty prompt is predicted from the end of the prefix
+        first = start + len(example.prompt_ids) - 1 if example.prompt_ids else m - 1
+        keep.append(first)
+        keep.extend(range(start + len(example.prompt_ids), start + len(text)))
+    return {
+        "inputs": {
+            "input_ids": torch.tensor([[*virtual_token_ids, *(t for text in texts for t in text)]]),
             "position_ids": layout.position_ids(),
             "attention_mask": prepared_mask(),
             "packed_layout": layout,
             "logits_to_keep": torch.tensor(keep),
-            "labels": torch.tensor([t for e in examples for t in e.target_ids]),
-            "example_ids": [e.id for e in examples],
-            "num_text_tokens": sum(map(len, texts)),
-        }
+        },
+        "labels": torch.tensor([t for e in examples for t in e.target_ids]),
+        "example_ids": [e.id for e in examples],
+        "num_text_tokens": sum(map(len, texts)),
+    }
 
 
-@dataclass(frozen=True)
-class PaddedCollator:
+def padded_batch(
+    virtual_token_ids: Sequence[int], examples: Sequence[EncodedExample], pad_token_id: int = 0
+) -> Batch:
     """[PAD.. P BOS x_i] rows: virtual tokens stand next to the text, targets end in one column.
 
-    Attributes:
+    Args:
         virtual_token_ids: The m ids of P.
-        pad_token_id: Any id; it is masked.
+        examples: The B examples.
+        pad_token_id: Any id of the table; it is masked.
+
+    Returns:
+        input_ids, attention_mask and position_ids [B, L], labels [B, K] for the last K columns.
+
+    Raises:
+        InputError: As `packed_batch`.
     """
-
-    virtual_token_ids: list[int]
-    pad_token_id: int
-
-    def __call__(self, examples: Sequence[EncodedExample]) -> dict[str, Any]:
-        """Batch of input_ids [B, L], attention_mask, position_ids and labels [B, K]."""
-        texts = [self.virtual_token_ids + (e.prompt_ids + e.target_ids)[:-1] for e in examples]
-        mask = left_pad([[1] * len(text) for text in texts], 0)
-        labels = left_pad([e.target_ids for e in examples], IGNORED)
-        return {
-            "input_ids": left_pad(texts, self.pad_token_id),
+    check_prompts(len(virtual_token_ids), examples)
+    texts = _texts(examples)
+    rows = [[*virtual_token_ids, *text] for text in texts]
+    mask = left_pad([[1] * len(row) for row in rows], 0)
+    labels = left_pad([e.target_ids for e in examples], IGNORED)
+    return {
+        "inputs": {
+            "input_ids": left_pad(rows, pad_token_id),
             "attention_mask": mask,
             "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
             "logits_to_keep": labels.shape[1],
-            "labels": labels,
-            "example_ids": [e.id for e in examples],
-            "num_text_tokens": sum(map(len, texts)) - len(texts) * len(self.virtual_token_ids),
-        }
+        },
+        "labels": labels,
+        "example_ids": [e.id for e in examples],
+        "num_text_tokens": sum(map(len, texts)),
+    }
+
+
+def check_prompts(num_virtual_tokens: int, examples: Sequence[EncodedExample]) -> None:
+    """Refuse a target that has nothing to be predicted from.
+
+    Raises:
+        InputError: naming the example.
+    """
+    if num_virtual_tokens:
+        return
+    for example in examples:
+        if not example.prompt_ids:
+            raise InputError(
+                f"{example.id}: the prompt has no token and there are no virtual tokens, so "
+                "nothing predicts the target; give a prompt, or --num_virtual_tokens 1 or more"
+            )
 
 
 def left_pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     """Stack rows of different lengths, padded on the left, [B, L]."""
     longest = max(map(len, rows))
     return torch.tensor([[value] * (longest - len(row)) + list(row) for row in rows])
+
+
+def _texts(examples: Sequence[EncodedExample]) -> list[list[int]]:
+    # the last target token is predicted, never read
+    return [(e.prompt_ids + e.target_ids)[:-1] for e in examples]

@@ -6,7 +6,9 @@ import torch
 from transformers import TrainingArguments
 
 from adept_llm.base.quantization import QUANTIZATIONS
+from adept_llm.data import TEMPLATES
 from adept_llm.errors import InputError
+from adept_llm.packing import PACKINGS
 from adept_llm.tasks import get_task
 from adept_llm.training.deepspeed_config import check_deepspeed
 from adept_llm.training.launch import join_ranks_on_cpu
@@ -21,7 +23,6 @@ IGNORED_BY_US = {
     "fsdp": "",
 }
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-PACKINGS = ("shared_prefix", "padded")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class DataArguments:
         default=None, metadata={"help": "own data: .jsonl, .json, .csv or .parquet"}
     )
     validation_file: str | None = field(default=None, metadata={"help": "likewise"})
-    template: str = field(default="plain", metadata={"help": "plain, alpaca, chat or reference"})
+    template: str = field(
+        default="plain", metadata={"help": "how rows are written", "choices": TEMPLATES}
+    )
     max_length: int = field(
         default=0,
         metadata={

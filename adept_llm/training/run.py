@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import (
@@ -16,23 +16,22 @@ from transformers import (
 from adept_llm.adapters import get_adapter
 from adept_llm.data import Encoded
 from adept_llm.errors import InputError
-from adept_llm.packing import (
-    PaddedCollator,
-    SharedPrefixCollator,
-    use_packed_attention,
-    why_not_packed,
-)
+from adept_llm.evaluation.measure import Measure
+from adept_llm.packing import Batcher
+from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.launch import leave_together
 from adept_llm.training.log_file import LogFile
 from adept_llm.training.progress import AdeptProgress
-from adept_llm.training.signals import STOPPED, StopOnSignal
-from adept_llm.training.trainer import AdeptTrainer, Evaluate
+from adept_llm.training.signals import StopOnSignal
+from adept_llm.training.trainer import AdeptTrainer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
 class Result:
-    """Numbers of a finished run."""
+    """Numbers of a run."""
 
     before: dict[str, float]
     after: dict[str, float]
@@ -45,6 +44,8 @@ class Result:
     """Tokens of the texts; virtual tokens and padding are not counted."""
     seconds: float
     """Spent on training steps, evaluation and saving left out."""
+    stopped: str | None = None
+    """Name of the signal that ended the run behind a checkpoint, and left it to be resumed."""
 
 
 class MeasureAtStart(TrainerCallback):
@@ -66,7 +67,7 @@ class MeasureAtStart(TrainerCallback):
         prefix = "start_"
         if state.global_step == 0 and self.trainer.measure:
             with torch.no_grad():
-                found = self.trainer.measure(self.trainer.model.eval())
+                found = self.trainer.measured()
             self.trainer.log({prefix + name: value for name, value in found.items()})
         for entry in state.log_history:
             names = [name for name in entry if name.startswith(prefix)]
@@ -77,37 +78,13 @@ class MeasureAtStart(TrainerCallback):
             raise InputError(f"metric_for_best_model: '{best}' is unknown; known: {known}")
 
 
-def leave_stopped(trainer: AdeptTrainer, name: str) -> NoReturn:
-    """End a run that a signal stopped, after its checkpoint."""
-    if trainer.is_world_process_zero():
-        print(
-            f"stopped by {name} behind the checkpoint of step {trainer.state.global_step}; "
-            "go on with --resume_from_checkpoint auto",
-            flush=True,
-        )
-    leave_together()
-    raise SystemExit(STOPPED)
-
-
-def make_collator(model: Any, packing: str, max_length: int) -> tuple[Any, str | None]:
-    """The collator for a model, and why packing fell back to padding, if it did."""
-    adapter = get_adapter(model)
-    reason = None
-    if packing == "shared_prefix":
-        longest = adapter.config.num_virtual_tokens + max_length
-        reason = why_not_packed(model.config, longest)
-        if reason is None:
-            use_packed_attention(model)
-            return SharedPrefixCollator(adapter.virtual_token_ids), None
-    return PaddedCollator(adapter.virtual_token_ids, 0), reason
-
-
 def run(
-    model: Any,
+    model: "PreTrainedModel",
     args: AdeptTrainingArguments,
     train: Sequence[Encoded],
-    collator: Any,
-    measure: Evaluate | None = None,
+    batcher: Batcher,
+    measure: Measure | None = None,
+    record: RunRecord | None = None,
 ) -> tuple[AdeptTrainer, Result]:
     """Measure, train, measure; the model is left with the best or last adapter.
 
@@ -115,13 +92,19 @@ def run(
         model: an injected model.
         args: training arguments.
         train: examples to train on.
-        collator: from `make_collator`.
-        measure: a function from the model to metrics, such as `evaluation.measure.Measure`.
+        batcher: the model's, from `make_batcher`.
+        measure: what is measured before and after training, and where the arguments say so.
+        record: of the run so far, laid into its checkpoints.
+
+    Returns:
+        The trainer, which saves the model, and the numbers; `stopped` tells whether the run has
+        come to its end.
     """
     set_seed(args.seed)
     stop = StopOnSignal()
     stop.install()
-    trainer = AdeptTrainer(model, args, list(train), collator, measure, callbacks=[stop, LogFile()])
+    callbacks = [stop, LogFile()]
+    trainer = AdeptTrainer(model, args, list(train), batcher, measure, record, callbacks=callbacks)
     start = MeasureAtStart(trainer)
     trainer.add_callback(start)
     progress = AdeptProgress()
@@ -135,12 +118,10 @@ def run(
     finally:
         stop.uninstall()
         progress.close()
-    if stop.stopped:
-        leave_stopped(trainer, stop.stopped)
-    after = measure(trainer.model) if measure else {}
+    after = {} if stop.stopped else trainer.measured()
     speed, seconds = trainer.speed, trainer.speed.seconds or float("inf")
     trained = get_adapter(model).trained_parameters().values()
-    return trainer, Result(
+    result = Result(
         before=start.metrics,
         after=after,
         loss=loss,
@@ -149,4 +130,6 @@ def run(
         examples_per_second=speed.examples * args.world_size / seconds,
         tokens_per_second=speed.tokens * args.world_size / seconds,
         seconds=speed.seconds,
+        stopped=stop.stopped,
     )
+    return trainer, result

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from adept_llm.packing.collator import IGNORED
+from adept_llm.packing import IGNORED, Batch, Batcher
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class StandIns(Sequence[Any]):
 class CollateStandIns:
     """A collator for items of `StandIns`: the labels of a stand-in are all ignored."""
 
-    collate: Callable[[list[Any]], dict[str, Any]]
+    collate: Batcher
 
-    def __call__(self, items: Sequence[tuple[Any, bool]]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[tuple[Any, bool]]) -> Batch:
         """Collate; a stand-in is always alone in its batch."""
         batch = self.collate([example for example, _ in items])
         if not items[0][1]:
@@ -112,7 +112,7 @@ class CollateStandIns:
 
 def training_loader(
     examples: Sequence[Any],
-    collate: Callable[[list[Any]], dict[str, Any]],
+    collate: Batcher,
     shares: Shares,
     seed: int,
     epoch: Callable[[], int],

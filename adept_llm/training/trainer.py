@@ -1,32 +1,18 @@
 """A thin Trainer: two learning rates, a token-weighted loss, checkpoints of trained values only."""
 
-from typing import Any, Protocol
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from adept_llm.adapters import get_adapter
 from adept_llm.errors import InputError
-from adept_llm.packing.collator import IGNORED
+from adept_llm.evaluation.measure import Measure
+from adept_llm.packing import IGNORED, Batch, Batcher, summed_loss
+from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.checkpoints.resumable import ResumableTrainer
 from adept_llm.training.progress import Speed
-
-
-class Evaluate(Protocol):
-    """Measures a model on a split."""
-
-    @property
-    def main_metric(self) -> str:
-        """The metric by which the best checkpoint is chosen."""
-
-    @property
-    def greater_is_better(self) -> bool:
-        """Whether more of it is better."""
-
-    def __call__(self, model: Any) -> dict[str, float]:
-        """Metrics by name."""
 
 
 class AdeptTrainer(ResumableTrainer):
@@ -36,8 +22,9 @@ class AdeptTrainer(ResumableTrainer):
         model: an injected model.
         args: arguments.
         train_dataset: list of encoded examples.
-        data_collator: `SharedPrefixCollator` or `PaddedCollator`.
+        batcher: the model's, from `make_batcher`.
         measure: called where Trainer would evaluate; its main metric finds the best checkpoint.
+        record: of the run so far, laid into its checkpoints.
     """
 
     args: AdeptTrainingArguments
@@ -48,8 +35,9 @@ class AdeptTrainer(ResumableTrainer):
         model: Any,
         args: AdeptTrainingArguments,
         train_dataset: Any,
-        data_collator: Any,
-        measure: Evaluate | None = None,
+        batcher: Batcher,
+        measure: Measure | None = None,
+        record: RunRecord | None = None,
         **kwargs: Any,
     ) -> None:
         # "loss" is Trainer's own default
@@ -62,10 +50,12 @@ class AdeptTrainer(ResumableTrainer):
             args=args,
             train_dataset=train_dataset,
             eval_dataset=[] if measure else None,
-            data_collator=data_collator,
+            data_collator=cast(Any, batcher),
             **kwargs,
         )
+        self.batcher = batcher
         self.measure = measure
+        self.record = record
         self.speed = Speed()
         self._used_rates: dict[str, float] = {}
         self.add_callback(self.speed)
@@ -103,7 +93,7 @@ class AdeptTrainer(ResumableTrainer):
     def compute_loss(
         self,
         model: Any,
-        inputs: dict[str, Any],
+        inputs: Batch,  # type: ignore[override]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
@@ -112,13 +102,11 @@ class AdeptTrainer(ResumableTrainer):
         Raises:
             InputError: for a loss that is not finite, with step, examples and rates.
         """
-        inputs = dict(inputs)
-        labels, example_ids = inputs.pop("labels"), inputs.pop("example_ids")
+        labels, example_ids = inputs["labels"], inputs["example_ids"]
         self._used_rates = self.learning_rates()
-        self.speed.count(len(example_ids), inputs.pop("num_text_tokens"))
-        outputs = model(**inputs, use_cache=False)
-        logits = outputs.logits.flatten(0, -2).float()  # [N, V]
-        total = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
+        self.speed.count(len(example_ids), inputs["num_text_tokens"])
+        outputs = model(**inputs["inputs"], use_cache=False)
+        total = summed_loss(outputs.logits, labels)
         if not torch.isfinite(total):
             rates = ", ".join(f"{k} {v:.3g}" for k, v in self._used_rates.items())
             raise InputError(
@@ -146,11 +134,13 @@ class AdeptTrainer(ResumableTrainer):
             logs["tokens_per_second"] = round(speed, 1)
         super().log(logs, start_time)
 
+    def measured(self) -> dict[str, float]:
+        """The metrics of the model as it is; none where nothing is measured."""
+        return self.measure(self.model, self.batcher) if self.measure else {}
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Metrics of `measure`, logged under eval_*."""
-        assert self.measure is not None
-        metrics = self.measure(self.model)
-        metrics = {f"eval_{name}": value for name, value in metrics.items()}
+        metrics = {f"eval_{name}": value for name, value in self.measured().items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics

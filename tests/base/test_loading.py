@@ -13,6 +13,7 @@ from adept_llm.base.quantization import check_quantization
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
+from adept_llm.packing import make_batcher
 from tests.builders import loss_and_gradients, make_examples
 
 EXAMPLES = make_examples([(9, 2), (5, 3), (12, 1)])
@@ -29,11 +30,7 @@ def adapted(quantization, dtype="float32"):
 
 
 def measured(model):
-    from adept_llm.packing import PaddedCollator
-
-    return loss_and_gradients(
-        model, PaddedCollator(get_adapter(model).virtual_token_ids, 0), EXAMPLES
-    )
+    return loss_and_gradients(model, make_batcher(model, "padded"), EXAMPLES)
 
 
 def dequantized(model):
@@ -165,7 +162,7 @@ def test_a_model_tuned_in_4_bits_is_evaluated_in_4_bits(tmp_path, capsys, monkey
     assert main(["train", *map(str, argv)]) == 0
     used = []
     monkeypatch.setattr(
-        "adept_llm.cli.tuned.load_model", lambda *given: used.append(given) or load_model(*given)
+        "adept_llm.tuned.load_model", lambda *given: used.append(given) or load_model(*given)
     )
     argv = ["--adapter", out, "--file", tmp_path / "train.jsonl", "--max_samples", 4]
     assert main(["evaluate", *map(str, argv)]) == 0

@@ -6,7 +6,7 @@ import torch
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.base.memory import GIB, KNOWN_SHAPES, check_device, estimate, known_shape
 from adept_llm.data import Encoded
-from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
+from adept_llm.packing import make_batcher
 from tests.builders import ARCHITECTURES, small_model
 
 CONFIG = AdeptConfig("adept", 5, 3)
@@ -15,15 +15,8 @@ CONFIG = AdeptConfig("adept", 5, 3)
 def really_saved(name, packing, batch, tokens):
     """Bytes of the distinct tensors that a real step keeps for its backward pass."""
     model = inject_adapter(small_model(name), CONFIG).train()
-    ids = get_adapter(model).virtual_token_ids
-    collator = PaddedCollator(ids, 0)
-    if packing == "shared_prefix":
-        use_packed_attention(model)
-        collator = SharedPrefixCollator(ids)
-    inputs = collator([Encoded([3] * (tokens - 2), [4, 2], "", -1, 0)] * batch)
-    labels = inputs.pop("labels")
-    for extra in ("example_ids", "num_text_tokens"):
-        inputs.pop(extra)
+    given = make_batcher(model, packing)([Encoded([3] * (tokens - 2), [4, 2], "", -1, 0)] * batch)
+    inputs, labels = given["inputs"], given["labels"]
     kept = {}
 
     def keep(tensor):

@@ -10,13 +10,15 @@ from transformers import GenerationConfig
 from adept_llm import AdeptConfig, inject_adapter, load_adapter, save_adapter
 from adept_llm.adapters import get_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
-from adept_llm.cli import evaluate
-from adept_llm.cli.data import read_data
 from adept_llm.cli.main import main
 from adept_llm.cli.parsing import parse
 from adept_llm.demo import MODEL
-from adept_llm.packing.attention import ATTENTION
+from adept_llm.packing import Batcher
+from adept_llm.record import FREE_TEXT, LABELS
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments
+from adept_llm.training.data import read_data
+from adept_llm.tuned import Tuned
+from tests.builders import record_of
 
 PROMPTS = ["Mia went to the inn. She", "The soup was stale. Tom", "Ana had bread. The waiter"]
 NEW = 8
@@ -179,26 +181,27 @@ def test_max_samples_of_evaluate_are_drawn(tmp_path, adapter, sorted_rows):
 
 
 def test_evaluate_packs_or_pads_as_asked(monkeypatch, tmp_path, adapter, sorted_rows):
-    models = []
+    used = []
 
-    def keep(*args):
-        models.append(load(*args))
-        return models[-1]
+    def keep(tuned, packing):
+        used.append(batcher(tuned, packing))
+        return used[-1]
 
-    load = evaluate.load_tuned
-    monkeypatch.setattr(evaluate, "load_tuned", keep)
+    batcher = Tuned.batcher
+    monkeypatch.setattr(Tuned, "batcher", keep)
     packed, padded = (
         evaluated(adapter, sorted_rows, tmp_path / "p.jsonl", "--packing", packing)
         for packing in ("shared_prefix", "padded")
     )
-    implementations = [model.config._attn_implementation for model in models]
-    assert implementations[0] == ATTENTION != implementations[1]
+    assert [one.packed for one in used] == [True, False]
     for one, other in zip(packed, padded, strict=True):
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-3)
 
 
 def test_evaluate_says_why_it_pads(monkeypatch, capsys, tmp_path, adapter, sorted_rows):
-    monkeypatch.setattr(evaluate, "make_collator", lambda *_: (None, "of the weather"))
+    adapted = get_adapter(load_adapter(load_model(str(MODEL)), adapter))
+    padded = Batcher(tuple(adapted.virtual_token_ids), False, "of the weather")
+    monkeypatch.setattr(Tuned, "batcher", lambda *_: padded)
     evaluated(adapter, sorted_rows, tmp_path / "p.jsonl")
     assert "padding instead of packing: of the weather\n" in capsys.readouterr().out
 
@@ -207,7 +210,8 @@ def test_evaluate_says_why_it_pads(monkeypatch, capsys, tmp_path, adapter, sorte
 def test_labels_are_those_of_the_training_run(tmp_path, adapter, sorted_rows, labels):
     """Also where it had none: free text stays free text, however few answers the rows have."""
     shutil.copytree(adapter, tmp_path / "run")
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"data": {"labels": labels}}))
+    kind = LABELS if labels else FREE_TEXT
+    record_of(kind=kind, labels=labels, template="plain").write(tmp_path / "run")
     rows = evaluated(tmp_path / "run", sorted_rows, tmp_path / "p.jsonl", "--max_samples", 4)
     assert list(rows[0].get("scores", ())) == labels
 

@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 
 from adept_llm import AdeptConfig, inject_adapter, save_adapter
 from adept_llm.base.loading import load_model
-from adept_llm.cli import evaluate, generate
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
@@ -164,7 +163,7 @@ def test_own_free_text_is_measured_by_its_loss(capsys, tmp_path):
     argv += ["--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps"]
     argv += ["--save_steps", "1", "--load_best_model_at_end", "true"]
     assert main([*map(str, argv)]) == 0
-    result = json.loads((tmp_path / "out" / "run.json").read_text())["result"]
+    result = json.loads((tmp_path / "out" / "run.json").read_text())["results"]
     assert result["after"]["loss"] < result["before"]["loss"]
 
 
@@ -215,8 +214,7 @@ def test_room_for_new_tokens(capsys, tmp_path, adapter):
 def test_output_that_cannot_be_written_is_told_before_weights_are_read(
     capsys, tmp_path, adapter, train_file, name, place, monkeypatch
 ):
-    for module in (evaluate, generate):
-        monkeypatch.setattr(module, "load_tuned", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("adept_llm.tuned.load_model", lambda *_: pytest.fail("weights were read"))
     (tmp_path / "folder").mkdir()
     for command in ("evaluate", "generate") if name == "output_file" else ("evaluate",):
         argv = [command, "--adapter", adapter, "--file", train_file, f"--{name}", tmp_path / place]

@@ -48,7 +48,7 @@ def call(capsys, *argv):
 
 def test_train_leaves_adapter_run_and_log(tuned):
     run = json.loads((tuned / "run.json").read_text())
-    assert run["result"]["steps"] == 4 and run["data"]["max_length"] == 64
+    assert run["results"]["steps"] == 4 and run["data"]["max_length"] == 64
     assert run["data"]["labels"] == ["\nNo", "\nYes"]
     assert (tuned / "adapter_model.safetensors").is_file()
     assert list(tuned.rglob("events.out.tfevents*")), "TensorBoard is the default reporter"
@@ -60,7 +60,7 @@ def test_evaluate_repeats_the_runs_own_number(tuned, rows, capsys):
     packed = call(capsys, *argv)
     measured = json.loads((rows / "metrics.json").read_text())["accuracy"]
     run = json.loads((tuned / "run.json").read_text())
-    assert measured == run["result"]["after"]["accuracy"]
+    assert measured == run["results"]["after"]["accuracy"]
     assert call(capsys, *argv, "--packing", "padded") == packed
 
 

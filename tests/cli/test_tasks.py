@@ -58,7 +58,10 @@ def test_lengths_before_and_after_truncation(capsys):
         (["gsm8k", "--template", "reference", "--data_dir", FIXTURES / "gsm8k"], "no form for"),
         (["sst2", "--data_dir", FIXTURES / "cola2"], "there is no such folder"),
         (["rte", "--data_dir", FIXTURES / "sst2"], "needs column 'sentence1'; columns there"),
-        (["sst2", "--template", "vicuna", "--data_dir", FIXTURES / "sst2"], "unknown template"),
+        (
+            ["sst2", "--template", "vicuna", "--data_dir", FIXTURES / "sst2"],
+            "--template: invalid choice",
+        ),
     ],
 )
 def test_bad_requests_are_one_line(capsys, argv, message):

@@ -6,8 +6,9 @@ from adept_llm.data import Encoder
 from adept_llm.demo import MODEL
 from adept_llm.demo.__main__ import MAX_LENGTH, METHODS, arguments, read, write_rows
 from adept_llm.demo.world import LABELS
-from adept_llm.evaluation.measure import Measure
-from adept_llm.training.run import make_collator, run
+from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.packing import make_batcher
+from adept_llm.training.run import run
 
 
 def test_adept_learns_the_demo_task_from_chance(tmp_path):
@@ -17,10 +18,10 @@ def test_adept_learns_the_demo_task_from_chance(tmp_path):
     train, _ = encoder.encode_all(read(tmp_path / "train.jsonl", labels))
     config, prompt_rate, offset_rate = METHODS["adept"]
     model = inject_adapter(load_model(str(MODEL)), config)
-    collator, _ = make_collator(model, "shared_prefix", MAX_LENGTH)
-    measure = Measure.of(encoder, read(tmp_path / "test.jsonl", labels)[:200], batch_size=100)
+    batcher = make_batcher(model, "shared_prefix", MAX_LENGTH)
+    measure = AnswerMeasure.of(encoder, read(tmp_path / "test.jsonl", labels)[:200], batch_size=100)
     _, result = run(
-        model, arguments(tmp_path / "out", prompt_rate, offset_rate), train, collator, measure
+        model, arguments(tmp_path / "out", prompt_rate, offset_rate), train, batcher, measure
     )
     assert result.before["accuracy"] <= 0.6
     assert result.after["accuracy"] >= 0.85

@@ -11,11 +11,12 @@ from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.main import main
 from adept_llm.data import Encoder
 from adept_llm.demo import MODEL
-from adept_llm.evaluation.measure import Measure, Prediction
+from adept_llm.evaluation.answers import AnswerMeasure, Prediction
 from adept_llm.evaluation.metrics import RUNS_CODE
+from adept_llm.packing import make_batcher
 from adept_llm.tasks import get_task, load_split, task_names
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import make_collator, run
+from adept_llm.training.run import run
 
 FIXTURES = Path(__file__).parents[1] / "tasks" / "fixtures"
 LENGTH = 180  # some contexts of the fixtures are longer with alpaca
@@ -43,20 +44,20 @@ def test_two_steps_and_an_evaluation(name, packing, template, tokenizer, tmp_pat
     )
     encoded, report = encoder.encode_all(train)
     assert report.dropped == 0
-    measure = Measure.of_task(encoder, task, test, 4, allow_code_execution=True)
+    measure = AnswerMeasure.of_task(encoder, task, test, 4, allow_code_execution=True)
     model = inject_adapter(load_model(str(MODEL)), AdeptConfig("adept", 5, 3))
-    collator, reason = make_collator(model, packing, LENGTH)
-    assert reason is None
+    batcher = make_batcher(model, packing, LENGTH)
+    assert batcher.why_padded is None
     args = AdeptTrainingArguments(
         output_dir=str(tmp_path), max_steps=2, per_device_train_batch_size=3, packing=packing,
         save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
     )  # fmt: skip
-    trainer, result = run(model, args, encoded, collator, measure)
+    trainer, result = run(model, args, encoded, batcher, measure)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert len(losses) == 2 and all(0 < float(loss) < 30 for loss in losses)
     assert list(result.after) == list(task.metrics)
     assert all(-1 <= value <= 1 for value in result.after.values())
-    predictions = measure.predict(trainer.model)
+    predictions = measure.predict(trainer.model, batcher)
     assert [one.example.id for one in predictions] == [one.id for one in test]
     if task.labels:
         assert all(one.text in one.example.labels for one in predictions)
@@ -88,7 +89,7 @@ def test_programs_run_only_with_leave(tokenizer):
     task = get_task("mbpp")
     assert not RUNS_CODE.isdisjoint(task.metrics)
     with pytest.raises(InputError, match="--allow_code_execution"):
-        Measure.of_task(Encoder(tokenizer, "plain", LENGTH), task, [])
+        AnswerMeasure.of_task(Encoder(tokenizer, "plain", LENGTH), task, [])
 
 
 def test_right_programs_pass(tokenizer):
@@ -96,7 +97,7 @@ def test_right_programs_pass(tokenizer):
     task = get_task("mbpp")
     examples = load_split(task, "train", FIXTURES / "mbpp")
     encoder = Encoder(tokenizer, "plain", LENGTH)
-    measure = Measure.of_task(encoder, task, examples, allow_code_execution=True)
+    measure = AnswerMeasure.of_task(encoder, task, examples, allow_code_execution=True)
     encoded, _ = encoder.encode_all(examples)
     texts = [tokenizer.decode(one.target_ids, skip_special_tokens=True).strip() for one in encoded]
     predictions = [Prediction(e, text) for e, text in zip(examples, texts, strict=True)]

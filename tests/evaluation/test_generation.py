@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from adept_llm import AdeptConfig, get_adapter, inject_adapter
-from adept_llm.evaluation.generation import generate
-from adept_llm.packing import use_packed_attention, why_not_packed
+from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
+from adept_llm.evaluation.generation import Decoding, generate
+from adept_llm.packing import make_batcher
 from tests.builders import ARCHITECTURES, VOCAB, small_model
 
 METHODS = {
@@ -15,6 +15,7 @@ METHODS = {
     "no prompt": AdeptConfig("adept", 0, 3),
 }
 NEW = 7
+GREEDY = Decoding(NEW)
 
 
 def adapted(name, method):
@@ -31,10 +32,10 @@ def prompts():
     return [torch.randint(3, VOCAB, (n,), generator=generator).tolist() for n in (5, 1, 9, 3, 5)]
 
 
-def stock(model, text, eos=None):
-    """Greedy tokens of one text by stock generate, [P][text]."""
+def stock(model, text, eos=None, **options):
+    """Tokens of one text by stock generate, [P][text]."""
     ids = torch.tensor([get_adapter(model).virtual_token_ids + text])
-    options = {"do_sample": False, "pad_token_id": 0, "eos_token_id": eos}
+    options |= {"do_sample": False, "pad_token_id": 0, "eos_token_id": eos}
     out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, **options)
     return out[0, ids.shape[1] :].tolist()
 
@@ -46,7 +47,7 @@ def test_tokens_are_those_of_stock_generate(name, method):
     model = adapted(name, method)
     eos = VOCAB - 1
     expected = [stock(model, text, eos) for text in prompts()]
-    found = {i: ids for i, ids, _ in generate(model, prompts(), NEW, eos, batch_size=3)}
+    found = {i: ids for i, ids, _ in generate(model, prompts(), eos, GREEDY, batch_size=3)}
     assert [found[i] for i in range(len(expected))] == [
         ids[: ids.index(eos)] if eos in ids else ids for ids in expected
     ]
@@ -62,7 +63,7 @@ def test_pads_push_no_prompt_out_of_a_sliding_window(name, window, monkeypatch):
     generator = torch.Generator().manual_seed(3)
     texts = [torch.randint(3, VOCAB, (n,), generator=generator).tolist() for n in (3, 12, 20, 7)]
     expected = [stock(model, text, eos) for text in texts]
-    found = {i: ids for i, ids, _ in generate(model, texts, NEW, eos)}
+    found = {i: ids for i, ids, _ in generate(model, texts, eos, GREEDY)}
     assert [found[i] for i in range(len(texts))] == [
         ids[: ids.index(eos)] if eos in ids else ids for ids in expected
     ]
@@ -71,10 +72,9 @@ def test_pads_push_no_prompt_out_of_a_sliding_window(name, window, monkeypatch):
 def test_packed_attention_changes_nothing():
     """A model that was trained on packed rows generates as any other."""
     model = adapted("llama-grouped", "adept")
-    before = sorted(generate(model, prompts(), NEW, VOCAB - 1))
-    assert why_not_packed(model.config, 20) is None
-    use_packed_attention(model)
-    after = sorted(generate(model, prompts(), NEW, VOCAB - 1))
+    before = sorted(generate(model, prompts(), VOCAB - 1, GREEDY))
+    assert make_batcher(model, longest_text=20).packed
+    after = sorted(generate(model, prompts(), VOCAB - 1, GREEDY))
     assert [one[:2] for one in after] == [one[:2] for one in before]
 
 
@@ -87,7 +87,7 @@ def test_answers_end_at_eos_and_certainty_is_of_their_tokens():
     cut = whole.index(eos)
     # a companion that goes on for longer, so that the first row is padded
     ((_, ids, certainty),) = (
-        one for one in generate(model, [text, prompts()[2]], NEW, eos) if one[0] == 0
+        one for one in generate(model, [text, prompts()[2]], eos, GREEDY) if one[0] == 0
     )
     assert ids == whole[:cut]
     sequence = torch.tensor([get_adapter(model).virtual_token_ids + text + whole[: cut + 1]])
@@ -100,11 +100,11 @@ def test_answers_end_at_eos_and_certainty_is_of_their_tokens():
 def test_the_models_own_generation_config_has_no_say():
     """A penalty looks ids up in the logits, where virtual ids are out of range."""
     model = adapted("llama-grouped", "adept")
-    before = sorted(generate(model, prompts(), NEW, VOCAB - 1))
+    before = sorted(generate(model, prompts(), VOCAB - 1, GREEDY))
     model.generation_config.repetition_penalty = 1.7
     model.generation_config.do_sample = True
     model.generation_config.eos_token_id = before[0][1][0]
-    assert sorted(generate(model, prompts(), NEW, VOCAB - 1)) == before
+    assert sorted(generate(model, prompts(), VOCAB - 1, GREEDY)) == before
 
 
 def test_the_prompt_is_computed_once():
@@ -113,7 +113,7 @@ def test_the_prompt_is_computed_once():
     first = get_adapter(model).virtual_token_ids[0]
     seen = []
     get_adapter(model).register_forward_hook(lambda *call: seen.append(call[1][0] == first))
-    list(generate(model, prompts(), NEW, VOCAB - 1, batch_size=2))
+    list(generate(model, prompts(), VOCAB - 1, GREEDY, batch_size=2))
     assert sum(int(one.sum()) for one in seen) == 1
 
 
@@ -123,7 +123,8 @@ def test_samples_are_drawn_by_torchs_seed():
 
     def draw(seed):
         torch.manual_seed(seed)
-        found = generate(model, prompts()[:1] * 4, NEW, VOCAB - 1, temperature=1.0)
+        drawn = Decoding(NEW, temperature=1.0)
+        found = generate(model, prompts()[:1] * 4, VOCAB - 1, drawn)
         return [ids for _, ids, _ in found]
 
     assert draw(0) == draw(0) != draw(1)
@@ -133,9 +134,37 @@ def test_samples_are_drawn_by_torchs_seed():
 def test_the_bases_own_generation_config_has_no_say():
     model = adapted("llama-grouped", "adept").eval()
     texts = [[5, 6, 7], [8, 9]]
-    plain = list(generate(model, texts, 6, 2))
+    plain = list(generate(model, texts, 2, Decoding(6)))
     model.generation_config.no_repeat_ngram_size = 1
     model.generation_config.suppress_tokens = [ids[0] for _, ids, _ in plain if ids]
     own = model.generation_config
-    assert list(generate(model, texts, 6, 2)) == plain
+    assert list(generate(model, texts, 2, Decoding(6))) == plain
     assert model.generation_config is own
+
+
+@pytest.mark.parametrize("method", ["adept", "no prompt"])
+def test_beams_read_the_shared_prefix_as_stock_beam_search_does(method):
+    """A cache that is not repeated for each beam, or in another order, would change the answers."""
+    model, eos = adapted("llama-grouped", method), VOCAB - 1
+    expected = [stock(model, text, eos, num_beams=3) for text in prompts()]
+    assert expected != [stock(model, text, eos) for text in prompts()]
+    found = sorted(generate(model, prompts(), eos, Decoding(NEW, num_beams=3), batch_size=3))
+    assert [one.ids for one in found] == [
+        ids[: ids.index(eos)] if eos in ids else ids for ids in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"num_beams": 0}, "num_beams"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": 1.0, "top_p": 0.0}, "top_p"),
+        ({"top_p": 0.5}, "top_p"),
+    ],
+)
+def test_decoding_that_cannot_work_is_refused(changes, name):
+    with pytest.raises(InputError, match=name):
+        Decoding(**changes)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from adept_llm import get_adapter
 from adept_llm.data import Encoded
 from adept_llm.evaluation.label_scoring import score_labels, with_end
-from adept_llm.packing import use_packed_attention
+from adept_llm.packing import make_batcher
 from tests.builders import VOCAB, adapted
 
 
@@ -32,9 +32,8 @@ def check(model, packed, prompts, labels, **options):
         [reference(model, p, label) for label in own]
         for p, own in zip(prompts, labels, strict=True)
     ]
-    if packed:
-        use_packed_attention(model)
-    scores = score_labels(model, encoded(prompts), labels, **options)
+    batcher = make_batcher(model, "shared_prefix" if packed else "padded")
+    scores = score_labels(model, batcher, encoded(prompts), labels, **options)
     assert len(scores) == len(expected)
     for got, wanted in zip(scores, expected, strict=True):
         assert torch.allclose(got.double(), torch.tensor(wanted).double(), atol=1e-4)

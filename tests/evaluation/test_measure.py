@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
+from adept_llm.evaluation.answers import AnswerMeasure, write_predictions
 from adept_llm.evaluation.label_scoring import score_labels, with_end
-from adept_llm.evaluation.measure import Measure, write_predictions
-from adept_llm.packing import use_packed_attention
+from adept_llm.packing import make_batcher
 from adept_llm.tasks import get_task, load_split
 
 FIXTURES = Path(__file__).parents[1] / "tasks" / "fixtures"
@@ -28,9 +28,7 @@ def demo(m=5, packed=True):
     model = inject_adapter(model, AdeptConfig("adept", m, 3))
     with torch.no_grad():
         get_adapter(model).w2.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
-    if packed:
-        use_packed_attention(model)
-    return model
+    return model, make_batcher(model, "shared_prefix" if packed else "padded")
 
 
 def labelled(n, labels=("no", "yes")):
@@ -49,8 +47,8 @@ def test_scores_are_those_of_one_row_at_a_time(tokenizer, packed):
     encoded, _ = encoder.encode_all(examples)
     ids = [with_end(encoder.label_ids(each), tokenizer.eos_token_id) for each in labels]
     assert [one[-1] == tokenizer.eos_token_id for one in ids[2]] == [True, True]
-    model = demo(packed=packed)
-    found = score_labels(model, encoded, ids, batch_size=2)
+    model, batcher = demo(packed=packed)
+    found = score_labels(model, batcher, encoded, ids, batch_size=2)
     for one, each, scores in zip(encoded, ids, found, strict=True):
         for label, score in zip(each, scores, strict=True):
             row = get_adapter(model).virtual_token_ids + one.prompt_ids + label
@@ -63,9 +61,11 @@ def test_scores_are_those_of_one_row_at_a_time(tokenizer, packed):
 def test_packed_and_padded_measure_the_same(tokenizer):
     """And the main metric comes first."""
     examples = load_split(get_task("winogrande"), "train", FIXTURES / "winogrande")
-    measure = Measure.of_task(Encoder(tokenizer, "plain", 120), get_task("winogrande"), examples)
-    assert measure(demo(packed=True)) == measure(demo(packed=False))
-    assert list(measure.score(measure.predict(demo()))) == ["accuracy"]
+    measure = AnswerMeasure.of_task(
+        Encoder(tokenizer, "plain", 120), get_task("winogrande"), examples
+    )
+    assert measure(*demo(packed=True)) == measure(*demo(packed=False))
+    assert list(measure.score(measure.predict(*demo()))) == ["accuracy"]
 
 
 def test_a_long_context_is_read_in_windows_and_the_most_certain_decides(tokenizer):
@@ -75,7 +75,7 @@ def test_a_long_context_is_read_in_windows_and_the_most_certain_decides(tokenize
     span = (6, 6 + len(words))
     example = Example("Answer.", text, "w1", id="1", labels=("w1", "w2"), context=span)
     encoder = Encoder(tokenizer, "plain", 80)
-    measure = Measure.of(encoder, [example, labelled(2)])
+    measure = AnswerMeasure.of(encoder, [example, labelled(2)])
     windows, single = measure.windows
     assert len(windows) > 3 and len(single) == 1
     assert (measure.report.kept, measure.report.truncated) == (2, 1)
@@ -89,10 +89,10 @@ def test_a_long_context_is_read_in_windows_and_the_most_certain_decides(tokenize
         assert tokenizer.decode(window.prompt_ids).endswith(tail)
         covered |= set(tokenizer.decode(window.prompt_ids).split())
     assert {f"w{n}" for n in range(60)} - covered == set() and size <= 80
-    model = demo()
-    (prediction, _) = measure.predict(model)
+    model, batcher = demo()
+    (prediction, _) = measure.predict(model, batcher)
     ids = [encoder.label_ids(example.labels)] * len(windows)
-    scores = score_labels(model, windows, ids)
+    scores = score_labels(model, batcher, windows, ids)
     best = max(scores, key=lambda one: one.softmax(0).max())
     assert prediction.scores == pytest.approx(best.tolist(), abs=1e-4)
     assert prediction.text == example.labels[best.argmax()]
@@ -102,7 +102,9 @@ def test_the_most_certain_window_answers_in_free_text(tokenizer, monkeypatch):
     """By mean log-probability, whichever batch it comes in."""
     span = (0, 400)
     example = Example("Answer.", "a b c d " * 50 + "\nwhich?", "x", id="1", context=span)
-    measure = Measure.of(Encoder(tokenizer, "plain", 60), [example], ["token_f1"], max_new_tokens=5)
+    measure = AnswerMeasure.of(
+        Encoder(tokenizer, "plain", 60), [example], ["token_f1"], max_new_tokens=5
+    )
     (windows,) = measure.windows
     assert all(len(one.prompt_ids) <= 60 - 5 - 1 for one in windows) and len(windows) > 2
     word = tokenizer(" x", add_special_tokens=False).input_ids
@@ -110,9 +112,9 @@ def test_the_most_certain_window_answers_in_free_text(tokenizer, monkeypatch):
     def answers(model, prompts, *rest):
         return [(i, word if i == 1 else [], -0.1 if i == 1 else -1.0) for i in range(len(prompts))]
 
-    monkeypatch.setattr("adept_llm.evaluation.measure.generate", answers)
-    (prediction,) = measure.predict(None)
-    assert prediction.text == "x" and measure(None) == {"token_f1": 1.0}
+    monkeypatch.setattr("adept_llm.evaluation.answers.generate", answers)
+    (prediction,) = measure.predict(None, None)
+    assert prediction.text == "x" and measure(None, None) == {"token_f1": 1.0}
 
 
 def test_training_keeps_the_answer_where_measuring_must_not_know_it(tokenizer):
@@ -137,8 +139,8 @@ def test_predictions_are_written_one_a_line(tokenizer, tmp_path):
     """With what is needed to look into a mistake."""
     task = get_task("multirc")
     examples = load_split(task, "validation", FIXTURES / "multirc")
-    measure = Measure.of_task(Encoder(tokenizer, "plain", 200), task, examples)
-    predictions = measure.predict(demo())
+    measure = AnswerMeasure.of_task(Encoder(tokenizer, "plain", 200), task, examples)
+    predictions = measure.predict(*demo())
     write_predictions(tmp_path / "predictions.jsonl", predictions)
     rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").open()]
     assert [row["id"] for row in rows] == [one.id for one in examples]
@@ -151,34 +153,34 @@ def test_what_cannot_be_measured_is_refused(tokenizer):
     """Before a model is read."""
     encoder = Encoder(tokenizer, "plain", 60)
     with pytest.raises(InputError, match="runs programs .*--allow_code_execution"):
-        Measure.of(encoder, [labelled(1)], ["pass@1"])
+        AnswerMeasure.of(encoder, [labelled(1)], ["pass@1"])
     with pytest.raises(InputError, match="unknown metric 'bleu'"):
-        Measure.of(encoder, [labelled(1)], ["bleu"])
+        AnswerMeasure.of(encoder, [labelled(1)], ["bleu"])
     with pytest.raises(InputError, match="no example is left"):
-        Measure.of(Encoder(tokenizer, "plain", 5), [labelled(1)])
+        AnswerMeasure.of(Encoder(tokenizer, "plain", 5), [labelled(1)])
 
 
 def test_several_samples_are_predictions_of_one_example(tokenizer):
     """As pass@k needs them."""
     example = Example("Say.", "a", "b", id="1")
     encoder = Encoder(tokenizer, "plain", 60)
-    measure = Measure.of(encoder, [example], ["exact_match"], samples=3, temperature=1.0)
-    predictions = measure.predict(demo())
+    measure = AnswerMeasure.of(encoder, [example], ["exact_match"], samples=3, temperature=1.0)
+    predictions = measure.predict(*demo())
     assert [one.example for one in predictions] == [example] * 3
     for samples, temperature in ((3, 0.0), (1, 0.5), (0, 0.0)):
         with pytest.raises(InputError, match=f"{samples} samples at temperature"):
-            Measure.of(encoder, [example], samples=samples, temperature=temperature)
+            AnswerMeasure.of(encoder, [example], samples=samples, temperature=temperature)
 
 
 def test_dropped_examples_are_counted_and_left_out(tokenizer):
     """A metric must say over how many rows it is."""
     long = Example("Why? " * 90, "a", "no", id="long", labels=("no", "yes"))
-    measure = Measure.of(Encoder(tokenizer, "plain", 60), [labelled(1), long, labelled(2)])
+    measure = AnswerMeasure.of(Encoder(tokenizer, "plain", 60), [labelled(1), long, labelled(2)])
     assert [one.id for one in measure.examples] == ["1", "2"]
-    assert measure.report.dropped == 1 and len(measure.predict(demo())) == 2
+    assert measure.report.dropped == 1 and len(measure.predict(*demo())) == 2
 
 
 def test_no_prompt_at_all(tokenizer):
     """m = 0 is a method too."""
-    measure = Measure.of(Encoder(tokenizer, "plain", 60), [labelled(1), labelled(2)])
-    assert measure(demo(0, packed=True)) == measure(demo(0, packed=False))
+    measure = AnswerMeasure.of(Encoder(tokenizer, "plain", 60), [labelled(1), labelled(2)])
+    assert measure(*demo(0, packed=True)) == measure(*demo(0, packed=False))

@@ -5,7 +5,7 @@ import torch
 
 from adept_llm import get_adapter
 from adept_llm.evaluation.token_loss import TokenLoss
-from adept_llm.packing import use_packed_attention
+from adept_llm.packing import make_batcher
 from tests.builders import adapted, make_examples
 
 
@@ -22,8 +22,7 @@ def test_loss_is_the_mean_over_target_tokens(packed):
                 model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None].clamp(max=95))
             )
         total -= found[-len(e.target_ids) :].sum().item()
-    if packed:
-        use_packed_attention(model)
+    batcher = make_batcher(model, "shared_prefix" if packed else "padded")
     measure = TokenLoss(tuple(examples), None, batch_size=2)
     expected = total / sum(len(e.target_ids) for e in examples)
-    assert measure(model) == {"loss": pytest.approx(expected, rel=1e-5)}
+    assert measure(model, batcher) == {"loss": pytest.approx(expected, rel=1e-5)}

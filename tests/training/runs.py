@@ -4,9 +4,9 @@ from typing import Any
 
 from adept_llm.adapters import AdeptConfig, inject_adapter
 from adept_llm.data import Encoded
+from adept_llm.packing import make_batcher
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.log_file import LogFile, read_losses
-from adept_llm.training.run import make_collator
 from adept_llm.training.trainer import AdeptTrainer
 from tests.builders import make_examples, small_model
 
@@ -30,10 +30,8 @@ def trainer_of(folder: Any, evaluate: Any = None, callbacks: Any = (), **argumen
     args = AdeptTrainingArguments(**{**settings, **arguments})
     config = AdeptConfig("adept", 4, 3, bottleneck_dropout=0.3)
     model = inject_adapter(small_model("llama"), config)
-    collator, _ = make_collator(model, args.packing, 16)
-    return AdeptTrainer(
-        model, args, EXAMPLES, collator, evaluate, callbacks=[LogFile(), *callbacks]
-    )
+    batcher = make_batcher(model, args.packing, 16)
+    return AdeptTrainer(model, args, EXAMPLES, batcher, evaluate, callbacks=[LogFile(), *callbacks])
 
 
 def losses_of(folder: Any, resume: Any = None, **arguments: Any) -> dict[int, float]:

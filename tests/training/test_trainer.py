@@ -12,9 +12,10 @@ from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
-from adept_llm.evaluation.measure import Measure
+from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.packing import make_batcher
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.run import make_collator, run
+from adept_llm.training.run import run
 from adept_llm.training.trainer import AdeptTrainer
 
 LABELS = ("\nYes", "\nNo")
@@ -40,7 +41,7 @@ def data(encoder, rows):
 
 @pytest.fixture
 def measure(encoder, rows):
-    return Measure.of(encoder, rows[:32], batch_size=16)
+    return AnswerMeasure.of(encoder, rows[:32], batch_size=16)
 
 
 def arguments(tmp_path, **changes):
@@ -59,8 +60,8 @@ def injected(method="adept", m=5):
 
 def train(tmp_path, data, packing="shared_prefix", measure=None, model=None, **changes):
     model = model or injected()
-    collator, _ = make_collator(model, packing, 64)
-    trainer, result = run(model, arguments(tmp_path, **changes), data, collator, measure)
+    batcher = make_batcher(model, packing, 64)
+    trainer, result = run(model, arguments(tmp_path, **changes), data, batcher, measure)
     return trainer, result
 
 
@@ -150,7 +151,7 @@ def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data):
 
         main_metric, greater_is_better = "accuracy", True
 
-        def __call__(self, model):
+        def __call__(self, model, batcher):
             seen.append({n: p.clone() for n, p in get_adapter(model).trained_parameters().items()})
             script = [0.1, 0.2, 0.9, 0.5, 0.4, 0.3]
             return {"accuracy": script[min(len(seen) - 1, 5)]}
@@ -176,7 +177,7 @@ def test_the_best_is_kept_though_it_lies_between_two_checkpoints(tmp_path, data)
     class Scripted:
         main_metric, greater_is_better = "accuracy", True
 
-        def __call__(self, model):
+        def __call__(self, model, batcher):
             seen.append(0)
             return {"accuracy": [0.1, 0.2, 0.3, 0.9, 0.4, 0.3, 0.2, 0.9][len(seen) - 1]}
 
@@ -225,9 +226,9 @@ def test_arguments_that_cannot_work(tmp_path, changes, message):
 
 def test_other_optimizers_keep_the_two_groups(tmp_path, data):
     model = injected()
-    collator, _ = make_collator(model, "shared_prefix", 64)
+    batcher = make_batcher(model, "shared_prefix", 64)
     args = arguments(tmp_path, optim="adafactor", max_steps=1)
-    trainer = AdeptTrainer(model, args, data, collator)
+    trainer = AdeptTrainer(model, args, data, batcher)
     trainer.train()
     assert len(trainer.optimizer.param_groups) == 2
     assert set(trainer.learning_rates()) == {"learning_rate", "offset_learning_rate"}

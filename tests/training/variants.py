@@ -20,12 +20,13 @@ from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
-from adept_llm.evaluation.measure import Measure
+from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.packing import make_batcher
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.checkpoints.state import from_all_ranks
 from adept_llm.training.launch import leave_together
 from adept_llm.training.log_file import read_losses
-from adept_llm.training.run import make_collator, run
+from adept_llm.training.run import run
 
 CONFIGS = Path(__file__).parents[2] / "ds_configs"
 GLOBAL_BATCH, MAX_LENGTH = 16, 64
@@ -108,9 +109,9 @@ def train(variant: Variant, steps: int, folder: str) -> dict[str, Any]:
     encoder, rows = demo_examples()
     model = load_model(str(MODEL), None, "float32", quantization)
     model = inject_adapter(model, AdeptConfig("adept", 5, 8))
-    collator, _ = make_collator(model, args.packing, MAX_LENGTH)
-    measure = Measure.of(encoder, rows[:15], batch_size=4)
-    _, result = run(model, args, encoder.encode_all(rows)[0], collator, measure)
+    batcher = make_batcher(model, args.packing, MAX_LENGTH)
+    measure = AnswerMeasure.of(encoder, rows[:15], batch_size=4)
+    _, result = run(model, args, encoder.encode_all(rows)[0], batcher, measure)
     assert all(p.dtype == torch.float32 for p in get_adapter(model).trained_parameters().values())
     held = from_all_ranks((frozen_bytes(model), result.after["accuracy"]))
     return {"bytes": [b for b, _ in held], "accuracy": [a for _, a in held]}

@@ -204,7 +204,7 @@ def test_the_best_adapter_is_kept_and_given_back(tmp_path):
     measured = iter([0.1, 0.9, 0.2, 0.3])
     trainer = trainer_of(
         tmp_path,
-        lambda model: {"accuracy": next(measured)},
+        lambda model, batcher: {"accuracy": next(measured)},
         max_steps=4,
         eval_strategy="steps",
         eval_steps=1,

@@ -1,0 +1,83 @@
+"""How a model's micro-batches are made: decided once, from the model, the wish and the lengths."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from adept_llm.adapters import get_adapter
+from adept_llm.errors import InputError
+from adept_llm.packing.attention import use_packed_attention, why_not_packed
+from adept_llm.packing.collator import (
+    IGNORED,
+    Batch,
+    EncodedExample,
+    packed_batch,
+    padded_batch,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PACKINGS = ("shared_prefix", "padded")
+
+
+@dataclass(frozen=True)
+class Batcher:
+    """Collates examples for one model; whoever feeds that model asks here how it reads rows.
+
+    Attributes:
+        virtual_token_ids: The m ids of P.
+        packed: Whether the model reads packed rows.
+        why_padded: Why it does not although that was asked for, else None.
+    """
+
+    virtual_token_ids: tuple[int, ...]
+    packed: bool
+    why_padded: str | None = None
+
+    def __call__(self, examples: Sequence[EncodedExample]) -> Batch:
+        """A micro-batch: `batch["inputs"]` goes to the model, the rest is book-keeping.
+
+        Raises:
+            InputError: for an empty prompt without virtual tokens.
+        """
+        collate = packed_batch if self.packed else padded_batch
+        return collate(self.virtual_token_ids, examples)
+
+
+def make_batcher(
+    model: "PreTrainedModel", packing: str = "shared_prefix", longest_text: int = 0
+) -> Batcher:
+    """The batcher of an injected model, which is taught to read packed rows where it can.
+
+    Args:
+        model: An injected model.
+        packing: shared_prefix or padded.
+        longest_text: Most tokens of a prompt and its target, virtual tokens not counted.
+
+    Raises:
+        InputError: if the model has no adapter, or the packing is unknown.
+    """
+    if packing not in PACKINGS:
+        raise InputError(f"packing: '{packing}' is unknown; known: {', '.join(PACKINGS)}")
+    virtual = tuple(get_adapter(model).virtual_token_ids)
+    if packing == "padded":
+        return Batcher(virtual, packed=False)
+    reason = why_not_packed(model.config, len(virtual) + longest_text)
+    if reason is None:
+        use_packed_attention(model)
+    return Batcher(virtual, reason is None, reason)
+
+
+def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the targets' cross-entropies in nats, in fp32.
+
+    Args:
+        logits: [.., N, V], as a model gives them for a batch's inputs.
+        labels: [.., N], the batch's labels; -100 is passed over.
+    """
+    flat = logits.flatten(0, -2).float()
+    return F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="sum")

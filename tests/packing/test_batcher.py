@@ -1,0 +1,72 @@
+"""How a model reads rows is decided once; batches keep inputs and book-keeping apart."""
+
+import pytest
+import torch
+
+from adept_llm import InputError, get_adapter
+from adept_llm.packing import Batcher, make_batcher
+from tests.builders import adapted, make_examples
+
+EXAMPLES = make_examples([(3, 2), (9, 1), (1, 4)])
+
+
+@pytest.mark.parametrize(
+    ("name", "packing", "longest", "packed", "reason"),
+    [
+        ("llama", "shared_prefix", 10, True, None),
+        ("llama", "padded", 10, False, None),
+        ("gemma2", "shared_prefix", 10, False, "gemma2 soft-caps its attention"),
+        (
+            "mistral",
+            "shared_prefix",
+            10**6,
+            False,
+            "sequences of 1000005 tokens",
+        ),
+    ],
+)
+def test_packs_where_the_model_can_and_says_why_not(name, packing, longest, packed, reason):
+    batcher = make_batcher(adapted(name), packing, longest)
+    assert batcher.packed is packed
+    assert (batcher.why_padded or "").startswith(reason or "") and bool(batcher.why_padded) == bool(
+        reason
+    )
+
+
+@pytest.mark.parametrize("packing", ["shared_prefix", "padded"])
+def test_a_batch_keeps_the_models_inputs_apart(packing):
+    """The model takes all inputs and nothing else; there is a label for each target token."""
+    model = adapted("llama-grouped")
+    batch = make_batcher(model, packing)(EXAMPLES)
+    logits = model(**batch["inputs"], use_cache=False).logits
+    assert logits.shape[:-1].numel() == batch["labels"].numel()
+    targets = [token for e in EXAMPLES for token in e.target_ids]
+    assert batch["labels"][batch["labels"] >= 0].tolist() == targets
+    assert batch["example_ids"] == ["0", "1", "2"]
+    # the last target token of each text is never read
+    assert batch["num_text_tokens"] == sum(len(e.prompt_ids + e.target_ids) - 1 for e in EXAMPLES)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_empty_prompt_without_virtual_tokens_is_refused(packed):
+    """Its first target would be predicted from another text's last token."""
+    examples = make_examples([(2, 1), (0, 2)])
+    with pytest.raises(InputError, match="^1: the prompt has no token"):
+        Batcher((), packed)(examples)
+    assert Batcher((96,), packed)(examples)["labels"].numel() >= 3
+
+
+def test_an_unknown_packing_is_refused():
+    with pytest.raises(InputError, match="'tight' is unknown; known: shared_prefix, padded"):
+        make_batcher(adapted("llama"), "tight")
+
+
+def test_virtual_tokens_stand_once_in_a_packed_row_and_in_each_padded_one():
+    model = adapted("llama")
+    virtual = torch.tensor(get_adapter(model).virtual_token_ids)
+    packed, padded = (
+        make_batcher(model, packing)(EXAMPLES)["inputs"]["input_ids"]
+        for packing in ("shared_prefix", "padded")
+    )
+    assert packed.shape == (1, 5 + 4 + 9 + 4)
+    assert torch.isin(packed, virtual).sum() == 5 and torch.isin(padded, virtual).sum() == 15
