@@ -26,7 +26,7 @@ from adept_llm.adapters import AdeptConfig
 from adept_llm.adapters.config import BaseTable
 from adept_llm.adapters.layer import AdeptEmbedding
 from adept_llm.adapters.saved import adapter_files
-from adept_llm.cli.columns import print_table
+from adept_llm.cli.columns import print_columns
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 from adept_llm.training.log_file import LOG_FILE, read_losses
@@ -128,7 +128,7 @@ def main() -> None:
         print(f"largest relative difference of {len(a)} losses: {worst}")
         newest = max(killed.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
         table = [[p.name, f"{p.stat().st_size:,}"] for p in sorted(newest.iterdir())]
-        print_table([newest.name, "bytes"], table)
+        print_columns([newest.name, "bytes"], table)
     for base, width in (("Llama-2 7B", 4096), ("Llama-2 13B", 5120)):
         print(f"{base}: adapter and moments of a checkpoint {sizes_of(width):,} bytes")
 

@@ -5,7 +5,7 @@ python -m benchmarks.sharding_parity [steps]
 
 import sys
 
-from adept_llm.cli.columns import print_table
+from adept_llm.cli.columns import print_columns
 from tests.training.variants import difference, measure_all, reference_of
 
 
@@ -18,7 +18,7 @@ def main() -> None:
          " ".join(f"{b:,}" for b in r["bytes"])]
         for name, r in results.items()
     ]  # fmt: skip
-    print_table(["run", "first loss", "last loss", "worst difference", "frozen bytes"], rows)
+    print_columns(["run", "first loss", "last loss", "worst difference", "frozen bytes"], rows)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import transformers
 
 from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
-from adept_llm.cli.columns import print_table
+from adept_llm.cli.columns import print_columns
 from adept_llm.data import Encoded, Encoder, Example
 from adept_llm.evaluation.answers import AnswerMeasure
 from adept_llm.files import write_whole
@@ -165,7 +165,7 @@ def main() -> None:
     zero_shot = runs.of("adept (0, 49)", True)[0]["before"]
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     runs.write(machine=platform.machine(), versions=versions, zero_shot=zero_shot, table=table)
-    print_table(
+    print_columns(
         ["method", "accuracy", "std", "parameters", "examples/s", "prompt rate", "offset rate"],
         [["zero-shot", f"{zero_shot:.3f}", "", "0", "", "", ""]]
         + [

@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
-from adept_llm.cli.columns import print_table
+from adept_llm.cli.columns import print_columns
 from adept_llm.data import Encoder, fingerprint
 from adept_llm.evaluation.answers import AnswerMeasure, write_predictions
 from adept_llm.files import write_whole
@@ -48,7 +48,7 @@ def main() -> None:
         print(json.dumps(rows[-1]), flush=True)
     if args.output:
         write_whole(args.output, (json.dumps(rows, indent=1) + "\n").encode())
-    print_table(COLUMNS, [cells(row) for row in rows])
+    print_columns(COLUMNS, [cells(row) for row in rows])
 
 
 def arguments() -> argparse.Namespace:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from adept_llm.adapters import AdeptConfig
 from adept_llm.base.loading import load_config, pick_dtype
 from adept_llm.base.memory import estimate, gib, known_shape
-from adept_llm.cli.columns import print_table
+from adept_llm.cli.columns import print_columns
 from adept_llm.cli.parsing import parse
 from adept_llm.errors import InputError
 from adept_llm.packing import PACKINGS
@@ -60,6 +60,6 @@ def main(argv: Sequence[str]) -> None:
         f"{args.model_name_or_path}: {needs.frozen_parameters:,} frozen parameters, "
         f"{needs.trained_parameters:,} trained; saved adapter {gib(4 * needs.trained_parameters)}"
     )
-    print_table(
+    print_columns(
         ["base", "gradient checkpointing", "weights", "adapter", "activations", "total"], rows
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adept_llm.base.loading import load_tokenizer
-from adept_llm.cli.columns import print_table
+from adept_llm.cli.columns import print_columns
 from adept_llm.cli.parsing import parse
 from adept_llm.data import TEMPLATES, Encoder, Example
 from adept_llm.demo import MODEL
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
         show(task, args)
         return
     parse([TasksArguments], argv)
-    print_table(
+    print_columns(
         ["task", "source", "train", "validation", "test", "metrics", "labels"],
         [row_of(get_task(name)) for name in task_names()],
     )

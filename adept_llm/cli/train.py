@@ -18,7 +18,7 @@ from adept_llm.base.loading import (
 )
 from adept_llm.base.memory import check_device, estimate, known_shape
 from adept_llm.base.quantization import check_quantization
-from adept_llm.cli.columns import format_table
+from adept_llm.cli.columns import format_columns
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.data import Encoded, Encoder, Example, fingerprint
 from adept_llm.errors import InputError
@@ -186,7 +186,7 @@ def format_result(method: str, result: Result, args: AdeptTrainingArguments) -> 
         ["tokens/s", f"{result.tokens_per_second:.0f}"],
         ["adapter", str(args.output_dir)],
     ]
-    return format_table([method, ""], rows)
+    return format_columns([method, ""], rows)
 
 
 def say(args: AdeptTrainingArguments, text: str) -> None:

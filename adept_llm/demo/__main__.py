@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter, merge_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
-from adept_llm.cli.columns import print_table
+from adept_llm.cli.columns import print_columns
 from adept_llm.data import Encoder, Example, read_instructions
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import LABELS, examples
@@ -62,7 +62,7 @@ def main() -> None:
                 answer.strip() == e.target.strip()
                 for answer, e in zip(answers, measure.examples, strict=True)
             ]
-    print_table(
+    print_columns(
         ["method", "before", "after", "trained parameters", "examples/s"],
         [
             [name, f"{r.before['accuracy']:.1%}", f"{r.after['accuracy']:.1%}",
