@@ -1,6 +1,7 @@
 """adept-llm train: tune an adapter on a frozen model."""
 
 import json
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -30,7 +31,7 @@ from adept_llm.errors import InputError
 from adept_llm.files import write_whole
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
-from adept_llm.training.launch import adopt_slurm_ranks, leave_together
+from adept_llm.training.launch import adopt_slurm_ranks, join_ranks, leave_together
 from adept_llm.training.run import Result, make_collator, run
 
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     """
     adopt_slurm_ranks()
     kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
-    base, config, data, args = parse(kinds, argv)
+    base, config, data, args = parse(kinds, argv, join)
     if args.disable_tqdm:
         logging.disable_progress_bar()
     model_config = check_base(base, config, data, args)
@@ -83,6 +84,11 @@ def main(argv: Sequence[str]) -> None:
     leave_together()
 
 
+def join(found: Namespace) -> None:
+    """Let the ranks meet before Trainer's arguments look for them."""
+    found.use_cpu = join_ranks(found.deepspeed, found.use_cpu)
+
+
 def check_base(
     base: ModelArguments, config: AdeptConfig, data: DataArguments, args: AdeptTrainingArguments
 ) -> Any:
@@ -100,9 +106,6 @@ def check_base(
     stage = zero_stage(read_deepspeed(args.deepspeed)) if args.deepspeed else 0
     check_quantization(base.quantization, model_config, dtype, stage)
     check_context(model_config, config.num_virtual_tokens, data.max_length)
-    if base.quantization == "nf4" and stage == 3 and args.gradient_checkpointing:
-        # only so are gathered 4-bit weights let go between forward and backward
-        args.gradient_checkpointing_kwargs = {"use_reentrant": True}
     if stage != 3:  # a shard's size is not estimated, and sharded models know no meta device
         needs = estimate(
             model_config, config, dtype, base.quantization,
