@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from adept_llm.base.quantization import check_quantization, loading_options, prepare_for_adapters
+from adept_llm.compat.config import note_commit
 from adept_llm.compat.deepspeed import sharded_as, shards_weights
 from adept_llm.compat.transformers import is_quantized
 from adept_llm.errors import InputError
@@ -82,6 +83,7 @@ def load_model(
             )
     except (OSError, ValueError) as error:
         raise InputError(f"model_name_or_path: {name_or_path}: {_first_line(error)}") from error
+    note_commit(model.config, name_or_path, revision)
     prepare_for_adapters(model, shards)
     if not shards and not is_quantized(model):
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -93,8 +93,8 @@ class HookedTrainer(Trainer):
     def progress(self) -> dict[str, Any]:
         """Trainer's own state with that of its callbacks, as `trainer_state.json` holds it.
 
-        Early stopping keeps its count in an ExportableState, which Trainer reads back by class
-        name; if that changes, a resumed run counts afresh.
+        Early stopping keeps its count as an ExportableState, which Trainer reads back by class name
+        where restore_callback_states_from_checkpoint is given; if that changes, it counts afresh.
         """
         states: Any = self.state.stateful_callbacks
         for callback in [*self.callback_handler.callbacks, self.control]:
