@@ -1,7 +1,7 @@
 """Save and load an adapter: adapter_config.json, adapter_model.safetensors, nothing of the base."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +102,22 @@ def copy_values(parameters: dict[str, Any], tensors: dict[str, Tensor], source: 
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
+
+
+def check_shapes(
+    wanted: Mapping[str, Sequence[int]], found: Mapping[str, Tensor], source: str | Path
+) -> None:
+    """Refuse saved values that are not of the names and shapes asked for.
+
+    Args:
+        wanted: name -> shape.
+        found: name -> saved value.
+        source: where the values were found, for the message.
+
+    Raises:
+        InputError: if names or shapes differ.
+    """
+    asked = {name: tuple(shape) for name, shape in wanted.items()}
+    held = {name: tuple(value.shape) for name, value in found.items()}
+    if asked != held:
+        raise InputError(f"adapter: {source} holds {held}, asked for are {asked}")

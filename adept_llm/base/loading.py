@@ -1,13 +1,14 @@
 """The frozen model and its tokenizer: everything checked before a weight is read."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from adept_llm.base.quantization import check_quantization, loading_options, prepare_for_adapters
+from adept_llm.compat.config import note_commit
+from adept_llm.compat.deepspeed import sharded_as, shards_weights
+from adept_llm.compat.transformers import is_quantized
 from adept_llm.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -73,7 +74,7 @@ def load_model(
     check_quantization(quantization, config, wanted, 3 if shards else 0)
     model: Any
     try:
-        with _sharded_as(wanted):
+        with sharded_as(wanted):
             model = AutoModelForCausalLM.from_pretrained(
                 name_or_path,
                 revision=revision,
@@ -82,41 +83,11 @@ def load_model(
             )
     except (OSError, ValueError) as error:
         raise InputError(f"model_name_or_path: {name_or_path}: {_first_line(error)}") from error
-    prepare_for_adapters(model)
-    if not shards and getattr(model, "hf_quantizer", None) is None:
+    note_commit(model.config, name_or_path, revision)
+    prepare_for_adapters(model, shards)
+    if not shards and not is_quantized(model):
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     return model.eval()
-
-
-def shards_weights() -> bool:
-    """Whether models are loaded in slices, because a ZeRO-3 configuration is in force."""
-    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-
-    return is_deepspeed_zero3_enabled()
-
-
-@contextmanager
-def _sharded_as(dtype: torch.dtype) -> Iterator[None]:
-    """Let DeepSpeed read slices in a dtype.
-
-    It takes the dtype of training, fp32 here, and would upcast a bfloat16 base.
-    """
-    from transformers.integrations.deepspeed import deepspeed_config
-
-    config = deepspeed_config() if shards_weights() else None
-    if config is None or dtype == torch.float32:
-        yield
-        return
-    name = {torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
-    before = config.get(name)
-    config[name] = {"enabled": True}
-    try:
-        yield
-    finally:
-        if before is None:
-            del config[name]
-        else:
-            config[name] = before
 
 
 def pick_dtype(dtype: str, config: Any) -> torch.dtype:

@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from adept_llm.adapters import AdeptConfig, BaseTable, check_model
 from adept_llm.adapters.layer import EMBEDDINGS
+from adept_llm.compat.torch import storage_id
 from adept_llm.errors import InputError
 from adept_llm.packing import (
     Batch,
@@ -233,13 +234,14 @@ def _saved_bytes(model: Any, batch: Batch) -> int:
     model.train().requires_grad_(False)
     if "packed_layout" in batch["inputs"]:
         use_packed_attention(model)
-    frozen = {p.untyped_storage()._cdata for p in model.parameters()}
+    frozen = {storage_id(p) for p in model.parameters()}
     saved: dict[int, tuple[int, Tensor]] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in frozen:
-            saved[storage._cdata] = (storage.nbytes(), tensor)  # the tensor keeps its id taken
+        place = storage_id(tensor)
+        if place not in frozen:
+            # the tensor keeps its id taken
+            saved[place] = (tensor.untyped_storage().nbytes(), tensor)
         return tensor
 
     inputs = {n: v.to("meta") if isinstance(v, Tensor) else v for n, v in batch["inputs"].items()}

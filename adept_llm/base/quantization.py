@@ -9,6 +9,12 @@ from typing import Any
 
 import torch
 
+from adept_llm.compat.bitsandbytes import keep_gradients_right
+from adept_llm.compat.transformers import (
+    accept_quantized,
+    checkpoint_reentrantly,
+    is_quantized,
+)
 from adept_llm.errors import InputError
 
 QUANTIZATIONS = ("none", "nf4", "int8")
@@ -75,20 +81,19 @@ def loading_options(quantization: str, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def prepare_for_adapters(model: Any) -> None:
+def prepare_for_adapters(model: Any, sharded: bool = False) -> None:
     """Make a freshly loaded quantised model one that Trainer accepts and whose gradients are right.
 
     A base that is stored quantised is prepared as well; a plain one is left as it is.
+
+    Args:
+        model: from `from_pretrained`.
+        sharded: whether ZeRO-3 cut it.
     """
-    quantizer = getattr(model, "hf_quantizer", None)
-    if quantizer is None:
+    if not is_quantized(model):
         return
-    kind = type(quantizer)
-    # Trainer takes quantised models with trained parts of peft's only; ours are none of the
-    # quantised weights, which is what it wants to know
-    quantizer.__class__ = type(kind.__name__, (kind,), {"is_qat_trainable": True})
-    for module in model.modules():
-        # bitsandbytes 0.50 on CPUs with AVX512-BF16: the first forward pass without gradients
-        # repacks the weights in place, and later backward passes are wrong, silently
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+    accept_quantized(model)
+    keep_gradients_right(model)
+    if sharded:
+        # only so are gathered 4-bit weights let go between forward and backward
+        checkpoint_reentrantly(model)

@@ -1,6 +1,7 @@
 """adept-llm COMMAND ..: one line and exit code 2 for what is the user's to fix."""
 
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -51,6 +52,17 @@ def quiet() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # newer transformers rename arguments that older ones know under the old name alone
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    show_log()
+
+
+def show_log() -> None:
+    """What the library has to say, as lines on standard output."""
+    log = logging.getLogger("adept_llm")
+    log.setLevel(logging.INFO)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers = [handler]
+    log.propagate = False
 
 
 if __name__ == "__main__":

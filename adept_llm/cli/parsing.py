@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,8 +13,18 @@ from transformers import HfArgumentParser
 
 from adept_llm.errors import InputError
 
+Prepare = Callable[[argparse.Namespace], None]
+
 
 class _Parser(HfArgumentParser):
+    prepare: Prepare | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = super().parse_known_args(args, namespace)
+        if self.prepare and not unknown:
+            self.prepare(found)
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"arguments: {message}")
 
@@ -27,13 +37,21 @@ class _Parser(HfArgumentParser):
         return str(value)
 
 
-def parse(kinds: Sequence[Any], argv: Sequence[str]) -> tuple[Any, ...]:
+def parse(
+    kinds: Sequence[Any], argv: Sequence[str], prepare: Prepare | None = None
+) -> tuple[Any, ...]:
     """Read dataclasses from arguments; a first argument that is a .yaml or .json file comes first.
+
+    Args:
+        kinds: the dataclasses.
+        argv: the words of the command line.
+        prepare: called with all values before a dataclass is made of them; it may change them.
 
     Raises:
         InputError: for an unknown or wrong argument.
     """
     parser = _Parser(list(kinds), prog=_program(), allow_abbrev=False)
+    parser.prepare = prepare
     arguments = list(argv)
     if arguments and arguments[0].endswith((".yaml", ".yml", ".json")):
         # as if its entries stood on the command line: what follows overrides them

@@ -1,5 +1,6 @@
 """adept-llm train: tune an adapter on a frozen model."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -29,7 +30,7 @@ from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 from adept_llm.training.data import read_data
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
-from adept_llm.training.launch import adopt_slurm_ranks, leave_together
+from adept_llm.training.launch import adopt_slurm_ranks, join_ranks, leave_together
 from adept_llm.training.run import Result, run
 from adept_llm.training.signals import STOPPED
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     """
     adopt_slurm_ranks()
     kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
-    base, config, data, args = parse(kinds, argv)
+    base, config, data, args = parse(kinds, argv, join)
     if args.disable_tqdm:
         logging.disable_progress_bar()
     model_config = check_base(base, config, data, args)
@@ -94,6 +95,11 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def join(found: Namespace) -> None:
+    """Let the ranks meet before Trainer's arguments look for them."""
+    found.use_cpu = join_ranks(found.deepspeed, found.use_cpu)
+
+
 def check_base(
     base: ModelArguments, config: AdeptConfig, data: DataArguments, args: AdeptTrainingArguments
 ) -> Any:
@@ -111,9 +117,6 @@ def check_base(
     stage = zero_stage(read_deepspeed(args.deepspeed)) if args.deepspeed else 0
     check_quantization(base.quantization, model_config, dtype, stage)
     check_context(model_config, config.num_virtual_tokens, data.max_length)
-    if base.quantization == "nf4" and stage == 3 and args.gradient_checkpointing:
-        # only so are gathered 4-bit weights let go between forward and backward
-        args.gradient_checkpointing_kwargs = {"use_reentrant": True}
     if stage != 3:  # a shard's size is not estimated, and sharded models know no meta device
         needs = estimate(
             model_config, config, dtype, base.quantization,

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
+from adept_llm.compat.transformers import register_attention, stock_attention
 from adept_llm.packing.kernels import choose_kernel
 from adept_llm.packing.layout import PackedLayout
 
@@ -34,8 +33,7 @@ def shared_prefix_attention(
 ) -> tuple[Tensor, None]:
     """Attention function of a model, query [batch, heads, seq, head_dim] -> [batch, seq, ..]."""
     if packed_layout is None:
-        stock = ALL_ATTENTION_FUNCTIONS["sdpa"]
-        return stock(
+        return stock_attention()(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
     if scaling is None:
@@ -53,9 +51,7 @@ def use_packed_attention(model: Any) -> None:
     reason = why_not_packed(model.config, 0)
     if reason:
         raise ValueError(reason)
-    if ATTENTION not in ALL_ATTENTION_FUNCTIONS:
-        AttentionInterface.register(ATTENTION, shared_prefix_attention)
-        AttentionMaskInterface.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    register_attention(ATTENTION, shared_prefix_attention)
     model.set_attn_implementation(ATTENTION)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
+from torch.distributed import is_initialized
 from transformers import TrainingArguments
 
 from adept_llm.base.quantization import QUANTIZATIONS
@@ -11,7 +12,6 @@ from adept_llm.errors import InputError
 from adept_llm.packing import PACKINGS
 from adept_llm.tasks import get_task
 from adept_llm.training.deepspeed_config import check_deepspeed
-from adept_llm.training.launch import join_ranks_on_cpu
 
 OWN_DATA_LENGTH = 256
 IGNORED_BY_US = {
@@ -133,9 +133,13 @@ class AdeptTrainingArguments(TrainingArguments):
         self._check_best()
         if self.deepspeed:
             check_deepspeed(self.deepspeed, self.bf16 or self.fp16)
-            if self.use_cpu or not torch.cuda.is_available():
-                self.use_cpu = True
-                join_ranks_on_cpu()
+            cpu = self.use_cpu or not torch.cuda.is_available()
+            if cpu and not (self.use_cpu and is_initialized()):
+                # Trainer would take each rank for a run of its own
+                raise InputError(
+                    "deepspeed: the ranks have not met; call use_cpu = "
+                    "adept_llm.training.launch.join_ranks(deepspeed, use_cpu) before"
+                )
         super().__post_init__()
 
     def _check_counts(self) -> None:

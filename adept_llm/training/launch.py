@@ -3,8 +3,14 @@
 import os
 import socket
 from collections.abc import Mapping
+from typing import Any
 
+import torch
+import torch.distributed as dist
+
+from adept_llm.compat.deepspeed import start_group_on_cpu
 from adept_llm.errors import InputError
+from adept_llm.training.deepspeed_config import check_deepspeed
 
 
 def adopt_slurm_ranks(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -42,21 +48,32 @@ def adopt_slurm_ranks(environment: Mapping[str, str] | None = None) -> dict[str,
     return found
 
 
-def join_ranks_on_cpu() -> None:
-    """Let DeepSpeed start its process group on a machine without GPUs, before Trainer does.
+def join_ranks(deepspeed: str | dict[str, Any] | None, use_cpu: bool) -> bool:
+    """Start DeepSpeed's process group on a machine without GPUs; nothing is done elsewhere.
 
-    Trainer alone would take such a run for a single process.
+    To be called before training arguments are made: Trainer looks for ranks there, and would take
+    such a run for a single process.
+
+    Args:
+        deepspeed: the configuration, as training arguments take it.
+        use_cpu: whether the user asks for the CPU by name.
+
+    Returns:
+        What `use_cpu` of the training arguments must be.
+
+    Raises:
+        InputError: for a configuration that cannot work.
     """
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    import deepspeed
-    import torch.distributed as dist
-
+    if not deepspeed:
+        return use_cpu
+    check_deepspeed(deepspeed)
+    if not use_cpu and torch.cuda.is_available():
+        return False
     if not dist.is_initialized():
         if "RANK" not in os.environ:
             os.environ.update(alone())
-        # gloo gives the same sums without compiling this kernel first
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed("gloo", verbose=False)
+        start_group_on_cpu()
+    return True
 
 
 def alone() -> dict[str, str]:
@@ -70,8 +87,6 @@ def alone() -> dict[str, str]:
 
 def leave_together() -> None:
     """Wait for all ranks and close the process group; else one may abort as another leaves."""
-    import torch.distributed as dist
-
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()

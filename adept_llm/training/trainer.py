@@ -59,10 +59,6 @@ class AdeptTrainer(ResumableTrainer):
         self.speed = Speed()
         self._used_rates: dict[str, float] = {}
         self.add_callback(self.speed)
-        # the loss below is already divided by the target tokens of the global batch, and the
-        # collators' labels are already aligned with the logits
-        self.model_accepts_loss_kwargs = True
-        self._loss_shifts_labels = False
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW (or what --optim names) over two groups: the prompt, and the offset's network."""
@@ -119,11 +115,10 @@ class AdeptTrainer(ResumableTrainer):
         loss = total / num_items_in_batch * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        improved = super()._determine_best_metric(metrics, trial)
-        if improved and self.args.load_best_model_at_end:
-            self.control.should_save = True  # or the best might lie between two checkpoints
-        return improved
+    def on_better(self) -> None:
+        """Save, or the best might lie between two checkpoints."""
+        if self.args.load_best_model_at_end:
+            self.control.should_save = True
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add both learning rates and the speed to the training log."""

@@ -17,6 +17,7 @@ import torch
 
 from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.compat.deepspeed import bytes_held
 from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
@@ -24,7 +25,7 @@ from adept_llm.evaluation.answers import AnswerMeasure
 from adept_llm.packing import make_batcher
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.checkpoints.state import from_all_ranks
-from adept_llm.training.launch import leave_together
+from adept_llm.training.launch import join_ranks, leave_together
 from adept_llm.training.log_file import read_losses
 from adept_llm.training.run import run
 
@@ -69,17 +70,7 @@ def cpu_config(name: str) -> dict[str, Any]:
 
 def frozen_bytes(model: Any) -> int:
     """Bytes of frozen weights that this rank holds between steps."""
-    total = 0
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            tensors = [parameter.data]
-            if hasattr(parameter, "ds_tensor"):
-                # what is not in use has a stand-in of one element
-                tensors = [parameter.ds_tensor] + tensors * (parameter.data.numel() > 1)
-                second = getattr(parameter, "ds_secondary_tensor", None)  # the copy in the node
-                tensors += [second] * (second is not None)
-            total += sum(t.numel() * t.element_size() for t in tensors)
-    return total
+    return sum(bytes_held(p) for p in model.parameters() if not p.requires_grad)
 
 
 def demo_examples() -> tuple[Encoder, list[Example]]:
@@ -103,8 +94,8 @@ def train(variant: Variant, steps: int, folder: str) -> dict[str, Any]:
     hands = accumulation * int(os.environ.get("WORLD_SIZE", "1"))
     args = AdeptTrainingArguments(
         output_dir=folder, max_steps=steps, warmup_steps=2, report_to="none", disable_tqdm=True,
-        use_cpu=True, save_strategy="no", per_device_train_batch_size=GLOBAL_BATCH // hands,
-        **changes,
+        use_cpu=join_ranks(changes.get("deepspeed"), True), save_strategy="no",
+        per_device_train_batch_size=GLOBAL_BATCH // hands, **changes,
     )  # fmt: skip
     encoder, rows = demo_examples()
     model = load_model(str(MODEL), None, "float32", quantization)

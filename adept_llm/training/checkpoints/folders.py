@@ -4,12 +4,11 @@
 
 A checkpoint is written into a hidden folder beside its place and renamed. So whatever is called
 checkpoint-* was once complete; the hashes tell whether it still is. This module knows folders and
-bytes, not what is in them (see `training_state`).
+bytes, not what is in them (see `resumable`).
 """
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from adept_llm.errors import InputError
+from adept_llm.files import sync_folder, write_through
 
 MANIFEST = "manifest.json"
 PREFIX = "checkpoint-"
@@ -70,12 +70,12 @@ def write_checkpoint(
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         for name, data in {**files, MANIFEST: content}.items():
-            _write_through(draft / name, data)
-        _sync_folder(draft)
+            write_through(draft / name, data)
+        sync_folder(draft)
         if target.exists():
             remove(target)
         draft.rename(target)
-        _sync_folder(run)
+        sync_folder(run)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise InputError(
@@ -171,18 +171,3 @@ def _written(folder: Path) -> tuple[int, int]:
 
 def _digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

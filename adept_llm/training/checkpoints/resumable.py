@@ -1,8 +1,8 @@
 """A Trainer whose runs can be killed: own sampler, own checkpoints, none of the base's weights."""
 
-import dataclasses
 import hashlib
 import json
+import logging
 from array import array
 from collections.abc import Callable
 from functools import cached_property
@@ -14,13 +14,13 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch.utils.data import DataLoader
-from transformers import Trainer
-from transformers.trainer_callback import ExportableState
 
 from adept_llm.adapters import get_adapter
 from adept_llm.adapters.saved import adapter_files, read_adapter
+from adept_llm.compat.trainer import HookedTrainer
 from adept_llm.errors import InputError
 from adept_llm.files import write_files
+from adept_llm.record import RECORD_FILE, RunRecord
 from adept_llm.training.checkpoints import state as training_state
 from adept_llm.training.checkpoints.folders import (
     PREFIX,
@@ -31,6 +31,7 @@ from adept_llm.training.checkpoints.folders import (
 )
 from adept_llm.training.sampling import Shares, training_loader
 
+LOG = logging.getLogger(__name__)
 AUTO = "auto"
 OPTIMIZER_FILE, STATE_FILE, PROGRESS_FILE = (
     "optimizer.safetensors",
@@ -48,10 +49,14 @@ def _fingerprint(examples: Any) -> str:
     return digest.hexdigest()[:12]
 
 
-class ResumableTrainer(Trainer):
-    """Trainer that samples, saves and resumes independently of the number of ranks."""
+class ResumableTrainer(HookedTrainer):
+    """Trainer that samples, saves and resumes independently of the number of ranks.
 
-    model: Any
+    Attributes:
+        record: Of the run so far, laid into its checkpoints; None where nobody keeps one.
+    """
+
+    record: RunRecord | None = None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This rank's micro-batches; see `sampling`."""
@@ -73,12 +78,7 @@ class ResumableTrainer(Trainer):
         """How a global batch is dealt out over ranks and accumulation steps."""
         args = self.args
         accumulation = args.gradient_accumulation_steps
-        return Shares(self._train_batch_size, accumulation, args.world_size, args.process_index)
-
-    @property
-    def engine(self) -> Any:
-        """The DeepSpeed engine, or None."""
-        return self.model_wrapped if self.is_deepspeed_enabled else None
+        return Shares(self.micro_batch_size, accumulation, args.world_size, args.process_index)
 
     def train(
         self,
@@ -109,9 +109,9 @@ class ResumableTrainer(Trainer):
         if wanted == AUTO:
             found = find_checkpoint(run)
             for line in found.skipped:
-                print(f"resume: skipped {line}", flush=True)
+                LOG.info("resume: skipped %s", line)
             where = found.newest or "none, training starts at step 0"
-            print(f"resume: newest complete checkpoint: {where}", flush=True)
+            LOG.info("resume: newest complete checkpoint: %s", where)
             folder = found.newest
         else:
             folder = Path(wanted)
@@ -142,55 +142,33 @@ class ResumableTrainer(Trainer):
         # a folder may have been moved; its last part and the hub's revision stay
         return f"{Path(table.name_or_path or '').name}@{table.revision or ''}"
 
-    def _prepare_for_training(
-        self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None
-    ) -> Any:
-        # the engine's own checkpoints are not written, hence not to be read either
-        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
-        if resume_from_checkpoint:
-            self._restore(Path(resume_from_checkpoint))
-        return prepared
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Leave it to `_prepare_for_training`, when the optimizer exists."""
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is None:
-            return
-        states = self._read_state(Path(checkpoint))["random"]
+    def restore_random_state(self, folder: Path) -> None:
+        """Give this rank its generators back, where as many ranks wrote the checkpoint."""
+        states = self._read_state(folder)["random"]
         if len(states) == self.args.world_size:
             training_state.set_random_state(states[self.args.process_index])
 
-    def _load_best_model(self) -> None:
-        assert self.state.best_model_checkpoint is not None
-        folder = Path(self.state.best_model_checkpoint)
+    def load_best(self, folder: Path) -> None:
+        """Take a checkpoint's trained values, on all ranks."""
         parameters = get_adapter(self.model).trained_parameters()
         _, _, values = read_adapter(folder)
         training_state.set_trained_values(parameters, values, folder, self.engine)
 
-    def _restore(self, folder: Path) -> None:
-        """Give back what `_save_checkpoint` took."""
+    def restore(self, folder: Path) -> None:
+        """Give back what `save_checkpoint` took, but for the random number generators."""
         parameters = get_adapter(self.model).trained_parameters()
         _, _, values = read_adapter(folder)
         training_state.set_trained_values(parameters, values, folder, self.engine)
         moments = load_file(folder / OPTIMIZER_FILE)
-        training_state.set_optimizer_state(parameters, self._inner_optimizer, moments, self.engine)
+        training_state.set_optimizer_state(parameters, self.inner_optimizer, moments, self.engine)
         state = self._read_state(folder)
         assert self.lr_scheduler is not None
         self.lr_scheduler.load_state_dict(state["scheduler"])
-        groups = self._inner_optimizer.param_groups
+        groups = self.inner_optimizer.param_groups
         for group, rate in zip(groups, state["rates"], strict=True):
             group["lr"] = rate
-        scaler = getattr(self.accelerator, "scaler", None)
-        if scaler is not None and state["scaler"]:
-            scaler.load_state_dict(state["scaler"])
-
-    @property
-    def _inner_optimizer(self) -> Any:
-        """The optimizer under accelerate's wrapper, and under DeepSpeed's."""
-        if self.engine is not None:
-            return self.engine.optimizer.optimizer
-        return getattr(self.optimizer, "optimizer", self.optimizer)
+        if self.loss_scaler is not None and state["scaler"]:
+            self.loss_scaler.load_state_dict(state["scaler"])
 
     def _read_state(self, folder: Path) -> dict[str, Any]:
         return torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
@@ -200,10 +178,11 @@ class ResumableTrainer(Trainer):
         values = training_state.trained_values(adapter.trained_parameters(), self.engine)
         return adapter_files(adapter, values)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def save_checkpoint(self) -> None:
+        """Write output_dir/checkpoint-<step> and delete what exceeds the limit; all ranks call."""
         run, step = Path(str(self.args.output_dir)), self.state.global_step
         parameters = get_adapter(self.model).trained_parameters()
-        optimizer = self._inner_optimizer
+        optimizer = self.inner_optimizer
         # collectives: every rank takes part, one writes
         files = self._adapter_files()
         moments = training_state.optimizer_state(parameters, optimizer, self.engine)
@@ -215,7 +194,7 @@ class ResumableTrainer(Trainer):
 
         def write() -> None:
             assert self.lr_scheduler is not None
-            scaler = getattr(self.accelerator, "scaler", None)
+            scaler = self.loss_scaler
             files[OPTIMIZER_FILE] = to_safetensors(moments)
             files[STATE_FILE] = training_state.to_bytes(
                 {
@@ -225,20 +204,18 @@ class ResumableTrainer(Trainer):
                     "scaler": scaler.state_dict() if scaler is not None else None,
                 }
             )
-            files[PROGRESS_FILE] = self._progress()
+            if self.record:
+                files[RECORD_FILE] = self.record.to_bytes()
+            files[PROGRESS_FILE] = self._progress_file()
             write_checkpoint(run, step, files, self._facts)
             kept = self.state.best_model_checkpoint
             keep_newest(run, self.args.save_total_limit, Path(kept) if kept else None)
 
         self._agree(write)
 
-    def _progress(self) -> bytes:
+    def _progress_file(self) -> bytes:
         """Trainer's own state, without the log of each step, which would grow for ever."""
-        states: Any = self.state.stateful_callbacks
-        for callback in [*self.callback_handler.callbacks, self.control]:
-            if isinstance(callback, ExportableState):
-                states[type(callback).__name__] = callback.state()
-        content = dataclasses.asdict(self.state)
+        content = self.progress()
         content["log_history"] = [e for e in self.state.log_history if "loss" not in e]
         return (json.dumps(content, indent=2) + "\n").encode()
 

@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from adept_llm.errors import InputError
+from adept_llm.adapters.saved import check_shapes
+from adept_llm.compat import deepspeed
 
 Named = dict[str, torch.nn.Parameter]
 MOMENTS = (
@@ -41,19 +42,17 @@ def optimizer_state(parameters: Named, optimizer: Any, engine: Any = None) -> di
             for name, parameter in parameters.items()
             for key, value in optimizer.state.get(parameter, {}).items()
         }
-    from deepspeed.utils import safe_get_full_optimizer_state
-
-    states = [state for _, state in _partitions(engine.optimizer)]
+    states = [state for _, state in deepspeed.partitions(engine)]
     step = next((state["step"] for state in states if "step" in state), None)
     if step is None:
         return {}
-    _link_moments(engine.optimizer)
+    deepspeed.link_moments(engine)
     found = {}
     for name, parameter in parameters.items():
         if parameter.requires_grad:
             for key in MOMENTS:
-                value = safe_get_full_optimizer_state(parameter, key)
-                found[f"{name}.{key}"] = value.view(_shape(parameter)).detach().cpu().contiguous()
+                value = deepspeed.moment_of(parameter, key)
+                found[f"{name}.{key}"] = value.detach().cpu().contiguous()
             found[f"{name}.step"] = torch.as_tensor(float(step))
     return found
 
@@ -66,17 +65,12 @@ def set_trained_values(
     Raises:
         InputError: if names or shapes differ; nothing is written then.
     """
-    wanted = {name: tuple(_shape(parameter)) for name, parameter in parameters.items()}
-    found = {name: tuple(value.shape) for name, value in values.items()}
-    if wanted != found:
-        raise InputError(f"checkpoint: {source} holds {found}, this run trains {wanted}")
+    wanted = {name: deepspeed.full_shape(parameter) for name, parameter in parameters.items()}
+    check_shapes(wanted, values, source)
     for name, parameter in parameters.items():
-        _set_module(parameter, values[name])
+        deepspeed.set_whole(parameter, values[name])
         if engine is not None and parameter.requires_grad:
-            from deepspeed.utils import safe_set_full_fp32_param
-
-            device = engine.device
-            safe_set_full_fp32_param(parameter, values[name].to(device, torch.float32))
+            deepspeed.set_master(engine, parameter, values[name])
 
 
 def set_optimizer_state(
@@ -97,17 +91,14 @@ def set_optimizer_state(
                 for key, value in state.items()
             }
         return
-    from deepspeed.utils import safe_set_full_optimizer_state
-
     step = next(iter(by_name.values()))["step"]
-    for partition, state in _partitions(engine.optimizer):
+    for partition, state in deepspeed.partitions(engine):
         # the optimizer makes its state at its first step; make it now
         state.update({key: torch.zeros_like(partition) for key in MOMENTS}, step=step.clone())
-    _link_moments(engine.optimizer)
+    deepspeed.link_moments(engine)
     for name, state in by_name.items():
         for key in MOMENTS:
-            value = state[key].to(engine.device, torch.float32)
-            safe_set_full_optimizer_state(parameters[name], value, key)
+            deepspeed.set_moment(engine, parameters[name], key, state[key])
 
 
 def random_state() -> dict[str, Any]:
@@ -153,43 +144,7 @@ def to_bytes(value: Any) -> bytes:
 
 def _master(parameter: torch.nn.Parameter, engine: Any) -> Tensor:
     if engine is not None and parameter.requires_grad:
-        from deepspeed.utils import safe_get_full_fp32_param
-
-        value = safe_get_full_fp32_param(parameter)
+        value = deepspeed.master_of(parameter)
         if value is not None:
-            return value.view(_shape(parameter))
+            return value
     return parameter
-
-
-def _set_module(parameter: Any, value: Tensor) -> None:
-    with torch.no_grad():
-        if not hasattr(parameter, "ds_id"):
-            parameter.copy_(value)
-            return
-        import deepspeed
-
-        # every rank has the value, and writes its own slice of it
-        with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
-            parameter.copy_(value)
-
-
-def _shape(parameter: Any) -> torch.Size:
-    return getattr(parameter, "ds_shape", parameter.shape)
-
-
-def _link_moments(zero: Any) -> None:
-    """Make ZeRO-1 and 2 look their moments up again.
-
-    DeepSpeed 0.19.8 does so after the first group's first step, when the second group has none yet.
-    """
-    if hasattr(zero, "_hp_optimizer_states_linked"):
-        zero._hp_optimizer_states_linked = False
-        zero._lazy_init_hp_params_optimizer_state()
-
-
-def _partitions(zero: Any) -> list[tuple[Tensor, dict[str, Any]]]:
-    """This rank's flat fp32 partitions (one per group) and the optimizer's state of each."""
-    flat = getattr(zero, "fp32_partitioned_groups_flat", None)  # ZeRO-3
-    if flat is None:
-        flat = zero.single_partition_of_fp32_groups  # ZeRO-1 and 2
-    return [(partition, zero.optimizer.state[partition]) for partition in flat]

@@ -1,0 +1,21 @@
+"""The Rust tokenizer inside one of transformers; transformers itself is not imported."""
+
+import copy
+from typing import Any
+
+from tokenizers import Tokenizer
+
+
+def with_backend(tokenizer: Any, content: str) -> Any:
+    """A copy of a fast tokenizer that works by another tokenizer.json.
+
+    transformers 5.17.0 to 5.23.0 keep it as `_tokenizer`, which `backend_tokenizer` reads and
+    nothing sets. If that changes, merged tokenizers write no virtual tokens.
+
+    Args:
+        tokenizer: a PreTrainedTokenizerFast; its other attributes are kept.
+        content: as `backend_tokenizer.to_str()` gives it.
+    """
+    changed = copy.deepcopy(tokenizer)
+    changed._tokenizer = Tokenizer.from_str(content)
+    return changed

@@ -1,0 +1,134 @@
+"""transformers' Trainer, whose private hooks call methods with names of their own.
+
+Read in transformers 5.17.0 and 5.23.0 (trainer.py), accelerate 1.15.0 (optimizer.py).
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer
+from transformers.trainer_callback import ExportableState
+
+from adept_llm.compat import deepspeed
+
+
+class HookedTrainer(Trainer):
+    """A Trainer that leaves checkpoints, and what follows from a better metric, to its subclass.
+
+    Stock Trainer writes all frozen weights, reads them back strictly, and lets DeepSpeed write its
+    partitions by rank. A subclass gives the six methods below; the hooks are private in stock
+    Trainer, so a new version may rename them. It would then write stock checkpoints and read none
+    of ours, without a word: hence tests/compat/test_trainer.py.
+
+    Its loss must be divided by the target tokens of the global batch already, and its labels be
+    aligned with the logits.
+    """
+
+    model: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Set by Trainer.__init__ from the model's class. If false, Trainer divides our loss by the
+        # accumulation steps once more, and counts no target tokens.
+        self.model_accepts_loss_kwargs = True
+        # Likewise (since 5.17). If true, Trainer takes the first label of each row for none and
+        # counts too few target tokens.
+        self._loss_shifts_labels = False
+
+    def restore(self, folder: Path) -> None:
+        """Give back what `save_checkpoint` took; model, optimizer and scheduler are ready."""
+        raise NotImplementedError
+
+    def restore_random_state(self, folder: Path) -> None:
+        """Give back the random number generators, after the data were wound to their place."""
+        raise NotImplementedError
+
+    def load_best(self, folder: Path) -> None:
+        """Take the trained values of the best checkpoint, after training."""
+        raise NotImplementedError
+
+    def save_checkpoint(self) -> None:
+        """Write the checkpoint of the present step; all ranks call."""
+        raise NotImplementedError
+
+    def on_better(self) -> None:
+        """Act on a new best metric, before Trainer asks whether to save."""
+        raise NotImplementedError
+
+    @property
+    def engine(self) -> Any:
+        """The DeepSpeed engine, or None."""
+        return self.model_wrapped if self.is_deepspeed_enabled else None
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Examples of one rank's batch.
+
+        Trainer keeps it apart from the arguments, since `auto_find_batch_size` changes it; if it is
+        renamed, sampling fails at once.
+        """
+        return self._train_batch_size
+
+    @property
+    def inner_optimizer(self) -> Any:
+        """The optimizer under accelerate's wrapper, and under DeepSpeed's.
+
+        AcceleratedOptimizer holds it as `optimizer`; if that changes, the states of checkpoints are
+        looked up by parameters that the wrapper does not know, and are empty.
+        """
+        if self.engine is not None:
+            return deepspeed.inner_optimizer(self.engine)
+        return getattr(self.optimizer, "optimizer", self.optimizer)
+
+    @property
+    def loss_scaler(self) -> Any:
+        """The GradScaler of float16 training, or None.
+
+        Accelerator holds it as `scaler`; if that changes, a resumed float16 run starts with a fresh
+        scale and skips steps.
+        """
+        return getattr(self.accelerator, "scaler", None)
+
+    def progress(self) -> dict[str, Any]:
+        """Trainer's own state with that of its callbacks, as `trainer_state.json` holds it.
+
+        Early stopping keeps its count as an ExportableState, which Trainer reads back by class name
+        where restore_callback_states_from_checkpoint is given; if that changes, it counts afresh.
+        """
+        states: Any = self.state.stateful_callbacks
+        for callback in [*self.callback_handler.callbacks, self.control]:
+            if isinstance(callback, ExportableState):
+                states[type(callback).__name__] = callback.state()
+        return dataclasses.asdict(self.state)
+
+    # The hooks: called by stock Trainer alone.
+
+    def _prepare_for_training(
+        self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None
+    ) -> Any:
+        # with None, for DeepSpeed would look for its own checkpoint, which is not written
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        if resume_from_checkpoint:
+            self.restore(Path(resume_from_checkpoint))
+        return prepared
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Nothing: there is no optimizer yet; `_prepare_for_training` restores all."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            self.restore_random_state(Path(checkpoint))
+
+    def _load_best_model(self) -> None:
+        assert self.state.best_model_checkpoint is not None
+        self.load_best(Path(self.state.best_model_checkpoint))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.save_checkpoint()
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        improved = super()._determine_best_metric(metrics, trial)
+        if improved:
+            self.on_better()
+        return improved

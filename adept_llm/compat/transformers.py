@@ -1,0 +1,68 @@
+"""Names of transformers that it does not promise to keep; Trainer's are in `trainer`.
+
+Read in transformers 5.17.0 and 5.23.0.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from transformers import AttentionInterface, AttentionMaskInterface
+
+CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")
+
+
+def stock_attention() -> Callable[..., Any]:
+    """The attention function that models call under the name 'sdpa'.
+
+    A fresh AttentionInterface reads the table that all of them share; if it no longer does, each
+    padded batch of a packed model fails with a KeyError.
+    """
+    return AttentionInterface()["sdpa"]
+
+
+def register_attention(name: str, function: Callable[..., Any]) -> None:
+    """Let models call a function under a name, with the masks of 'sdpa'.
+
+    Registering both is public. That a model builds no mask where it is handed a 4-dimensional one,
+    and hands unknown arguments of its forward on to the function, is not promised: if it ends,
+    packed batches fail or are read unpacked (tests/packing/test_parity.py).
+    """
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, AttentionMaskInterface()["sdpa"])
+
+
+def is_quantized(model: Any) -> bool:
+    """Whether from_pretrained quantised the model or read it so.
+
+    It leaves its quantizer as `hf_quantizer`; if that is renamed, Trainer refuses quantised bases.
+    """
+    return getattr(model, "hf_quantizer", None) is not None
+
+
+def accept_quantized(model: Any) -> None:
+    """Let Trainer take a quantised model without peft's adapters.
+
+    Trainer (validate_quantization_for_training) takes quantised models only with peft's adapters,
+    or if the quantizer says `is_qat_trainable`: that none of the quantised weights is trained is
+    what it wants to know, and so it is here. If the name changes, Trainer refuses the model.
+    """
+    quantizer = model.hf_quantizer
+    kind = type(quantizer)
+    quantizer.__class__ = type(kind.__name__, (kind,), {"is_qat_trainable": True})
+
+
+def checkpoint_reentrantly(model: Any) -> None:
+    """Make the model's gradient checkpointing reentrant, whoever turns it on.
+
+    Trainer calls `gradient_checkpointing_enable(gradient_checkpointing_kwargs=..)`, since 5.23
+    `activation_checkpointing_enable(activation_checkpointing_kwargs=..)`. If that changes, 4-bit
+    weights that ZeRO-3 gathered stay whole from the forward to the backward pass.
+    """
+    checkpointing = next(n for n in CHECKPOINTING if hasattr(model, f"{n}_enable"))
+    stock, options = getattr(model, f"{checkpointing}_enable"), f"{checkpointing}_kwargs"
+
+    def enable(given: dict[str, Any] | None = None, **others: Any) -> None:
+        given = {**(others.pop(options, given) or {}), "use_reentrant": True}
+        stock(**{options: given}, **others)
+
+    setattr(model, f"{checkpointing}_enable", enable)
