@@ -52,7 +52,8 @@ def test_a_shared_prefix_is_the_parent_of_every_text():
 def test_a_layout_without_segments_is_empty():
     layout = PackedLayout((), ())
     assert layout.starts == () and layout.longest == 0
-    assert layout.position_ids().shape == (1, 0)
+    positions = layout.position_ids()
+    assert positions.shape == (1, 0) and positions.dtype == torch.long
 
 
 @pytest.mark.parametrize(
