@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test
+.PHONY: demo test mutants
 
 demo: .venv/ready
 	$(BIN)/python -m adept_llm.demo
@@ -13,6 +13,11 @@ test: .venv/ready-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/pytest -q
+
+# which changes of a room's code no test notices: make mutants ROOM=packing (see the file's head)
+mutants: .venv/ready-dev
+	$(BIN)/pip install -q mutmut==3.8.1
+	$(BIN)/python -m benchmarks.mutants $(ROOM) --children $(or $(CHILDREN),1)
 
 # torch first and alone: any other order may bring several GB of CUDA packages along
 .venv/ready: pyproject.toml constraints.txt

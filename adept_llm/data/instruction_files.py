@@ -145,7 +145,7 @@ def _from_messages(row: Row) -> Example:
     return Example("", "", target, id=row.id, messages=tuple(before))
 
 
-def _message(row: Row, number: int, message: Any) -> tuple[str, str]:
+def _message(row: Row, number: int, message: object) -> tuple[str, str]:
     where = f"{row.where}: message {number}"
     if not isinstance(message, dict) or message.keys() != {"role", "content"}:
         raise InputError(f"{where} must have exactly the fields role and content")
@@ -176,5 +176,5 @@ def _filled(row: Row, field: str) -> str:
     return value
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return "null" if value is None else type(value).__name__

@@ -132,7 +132,7 @@ def _parse(text: str, where: str) -> Any:
         raise InputError(f"{where}: broken JSON: {error}") from error
 
 
-def _object(values: Any, where: str) -> dict[str, Any]:
+def _object(values: object, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{where}: must be a JSON object, not {type(values).__name__}")
     return values

@@ -202,7 +202,7 @@ def _fill(layout: str, values: Columns) -> _Filled:
     return _Filled(text, spans)
 
 
-def _label(row: Row, column: str, value: Any, labels: Mapping[int | str, str]) -> str:
+def _label(row: Row, column: str, value: object, labels: Mapping[int | str, str]) -> str:
     if isinstance(value, int | str) and value in labels:
         return labels[value]
     known = ", ".join(f"{key!r} ({word})" for key, word in labels.items())
@@ -210,7 +210,7 @@ def _label(row: Row, column: str, value: Any, labels: Mapping[int | str, str]) -
     raise InputError(f"{row.where}: column {column!r} is {value!r}; known: {known}{hint}")
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(str, value if isinstance(value, list | tuple) else [value]))
 
 

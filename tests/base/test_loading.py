@@ -5,10 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.adapters.sharding import gathered, root_mean_square
-from adept_llm.base.loading import load_config, load_model, pick_dtype
+from adept_llm.base.loading import (
+    check_context,
+    load_config,
+    load_model,
+    load_tokenizer,
+    pick_dtype,
+)
 from adept_llm.base.quantization import check_quantization
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
@@ -142,6 +149,35 @@ def test_float16_is_never_picked_by_itself():
     assert pick_dtype("float16", config) == torch.float16
     config.dtype = torch.bfloat16
     assert pick_dtype("auto", config) == torch.bfloat16
+
+
+def test_a_context_may_be_filled_to_the_last_token():
+    context = SimpleNamespace(max_position_embeddings=128)
+    check_context(context, 28, 100)
+    with pytest.raises(InputError, match="28 virtual tokens and 101 .* of 128; .* 100 or less"):
+        check_context(context, 28, 101)
+    check_context(SimpleNamespace(), 28, 10_000)  # no limit is known
+
+
+def test_one_revision_is_asked_for_configuration_weights_and_tokenizer(monkeypatch):
+    """Or the base would be another one than run.json says."""
+    asked = []
+    for name in ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"):
+        kind = getattr(transformers, name)
+
+        def load(path, *args, name=name, read=kind.from_pretrained, revision=None, **options):
+            if revision:
+                asked.append((name, path, revision))
+            return read(path, *args, **options)
+
+        monkeypatch.setattr(kind, "from_pretrained", load)
+    load_model(str(MODEL), "0123abc", "float32")
+    load_tokenizer(str(MODEL), "4567def")
+    assert asked == [
+        ("AutoConfig", str(MODEL), "0123abc"),
+        ("AutoModelForCausalLM", str(MODEL), "0123abc"),
+        ("AutoTokenizer", str(MODEL), "4567def"),
+    ]
 
 
 def test_rms_of_a_table_does_not_depend_on_the_slabs():

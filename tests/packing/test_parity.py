@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adept_llm.packing import PackedLayout, why_not_packed
-from adept_llm.packing.kernels import VarlenPlan, flex_attention, sdpa_attention
+from adept_llm.packing import why_not_packed
 from tests.builders import PACKED, adapted, both, make_examples, small_model
 
 
@@ -63,61 +62,3 @@ def test_soft_capping_and_short_windows_are_refused():
     config.sliding_window = 8
     assert why_not_packed(config, 8) is None
     assert "window of 8" in why_not_packed(config, 9)
-
-
-def dense_reference(q, k, v, layout, scaling):
-    """Attention by an explicit [T, T] mask in float64."""
-    total = q.shape[0]
-    mask = torch.zeros(total, total, dtype=torch.bool)
-    for i in range(len(layout.lengths)):
-        own = layout.segment_tokens(i)
-        for n, row in enumerate(own.tolist()):
-            mask[row, own[: n + 1]] = True
-            mask[row, layout.ancestor_tokens(i)] = True
-    repeats = q.shape[1] // k.shape[1]
-    q, k, v = (x.double().transpose(0, 1) for x in (q, k, v))
-    k, v = (x.repeat_interleave(repeats, 0) for x in (k, v))
-    scores = (q @ k.transpose(1, 2) * scaling).masked_fill(~mask, float("-inf"))
-    return (scores.softmax(-1) @ v).transpose(0, 1)
-
-
-def varlen_reference(q, k, v, layout, scaling, dropout):
-    """What a causal varlen kernel computes from `VarlenPlan`: ends of keys and queries aligned."""
-    plan = layout.plan(VarlenPlan, q.device)
-    k, v = k[plan.key_index], v[plan.key_index]
-    repeats = q.shape[1] // k.shape[1]
-    out = []
-    for i in range(len(plan.cu_q) - 1):
-        qi = q[plan.cu_q[i] : plan.cu_q[i + 1]].transpose(0, 1)
-        ki, vi = (
-            x[plan.cu_k[i] : plan.cu_k[i + 1]].transpose(0, 1).repeat_interleave(repeats, 0)
-            for x in (k, v)
-        )
-        nq, nk = qi.shape[1], ki.shape[1]
-        assert nq <= plan.max_q and nk <= plan.max_k
-        causal = torch.ones(nq, nk, dtype=torch.bool).tril(nk - nq)
-        scores = (qi @ ki.transpose(1, 2) * scaling).masked_fill(~causal, float("-inf"))
-        out.append((scores.softmax(-1) @ vi).transpose(0, 1))
-    return torch.cat(out)
-
-
-@st.composite
-def layouts(draw):
-    lengths = draw(st.lists(st.integers(0, 6), min_size=1, max_size=7))
-    parents = [draw(st.integers(-1, i - 1)) for i in range(len(lengths))]
-    if not sum(lengths):
-        lengths[0] = 1
-    return PackedLayout(tuple(lengths), tuple(parents))
-
-
-@pytest.mark.parametrize("kernel", [sdpa_attention, varlen_reference, flex_attention])
-@settings(max_examples=30, deadline=None)
-@given(layout=layouts(), groups=st.sampled_from([1, 2, 4]))
-def test_kernels_on_any_tree_of_segments(kernel, layout, groups):
-    generator = torch.Generator().manual_seed(0)
-    total = sum(layout.lengths)
-    q = torch.randn(total, 4, 16, generator=generator)
-    k, v = (torch.randn(total, groups, 16, generator=generator) for _ in range(2))
-    with torch.no_grad():
-        out = kernel(q, k, v, layout, 0.3, 0.0)
-    assert torch.allclose(out.double(), dense_reference(q, k, v, layout, 0.3), atol=1e-5)

@@ -1,10 +1,13 @@
 """The Trainer subclass: rates, loss, checkpoints, best model; on the demo's tiny Llama."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
@@ -199,31 +202,6 @@ def test_a_metric_that_does_not_exist_is_refused_before_training(tmp_path, data,
         )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"packing": "both"}, "packing"),
-        ({"learning_rate": -1.0}, "learning_rate"),
-        ({"offset_learning_rate": float("nan")}, "offset_learning_rate"),
-        ({"load_best_model_at_end": True}, "eval_strategy"),
-        ({"early_stopping_patience": 1}, "load_best_model_at_end"),
-        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size"),
-        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps"),
-        ({"max_steps": 0}, "max_steps"),
-        ({"seed": -1}, "seed"),
-        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor"),
-        ({"dataloader_drop_last": True}, "dataloader_drop_last"),
-        ({"save_only_model": True}, "save_only_model"),
-        ({"average_tokens_across_devices": False}, "average_tokens_across_devices"),
-        ({"fsdp": "full_shard"}, "fsdp"),
-        ({"save_strategy": "best"}, "load_best_model_at_end"),
-    ],
-)
-def test_arguments_that_cannot_work(tmp_path, changes, message):
-    with pytest.raises(InputError, match=message):
-        arguments(tmp_path, **changes)
-
-
 def test_other_optimizers_keep_the_two_groups(tmp_path, data):
     model = injected()
     batcher = make_batcher(model, "shared_prefix", 64)
@@ -232,3 +210,92 @@ def test_other_optimizers_keep_the_two_groups(tmp_path, data):
     trainer.train()
     assert len(trainer.optimizer.param_groups) == 2
     assert set(trainer.learning_rates()) == {"learning_rate", "offset_learning_rate"}
+
+
+def test_weight_decay_acts_on_both_groups(tmp_path, data):
+    """AdamW shrinks values by rate * decay beside its step; the gradients are the same."""
+    ends = {}
+    for decay in (0.0, 0.5):
+        model = injected()
+        start = {n: p.detach().clone() for n, p in get_adapter(model).trained_parameters().items()}
+        trainer, _ = train(
+            tmp_path, data, model=model, max_steps=1, warmup_steps=0, weight_decay=decay,
+            learning_rate=0.1, offset_learning_rate=0.02,
+        )  # fmt: skip
+        assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [decay] * 2
+        ends[decay] = {
+            n: p.detach().clone() for n, p in get_adapter(model).trained_parameters().items()
+        }
+    shrunk = [n for n in start if start[n].abs().max() > 0]
+    assert len(shrunk) >= 2  # the prompt and W1; the others start at zero
+    for name in shrunk:
+        rate = 0.1 if "prompt" in name else 0.02
+        expected = ends[0.0][name] - rate * 0.5 * start[name]
+        assert torch.allclose(ends[0.5][name], expected, atol=1e-6), name
+
+
+def test_the_logged_speed_is_that_of_all_ranks(tmp_path, data, monkeypatch):
+    """Each rank counts its own tokens; Trainer's log is that of the whole run."""
+    model = injected()
+    collator, _ = make_collator(model, "shared_prefix", 64)
+    trainer = AdeptTrainer(model, arguments(tmp_path), data, collator)
+    for ranks in (1, 3):
+        monkeypatch.setattr(Accelerator, "num_processes", property(lambda self, n=ranks: n))
+        trainer.speed.count(2, 500)
+        trainer.speed.seconds += 4.0
+        trainer.log({"loss": 1.0})
+        assert trainer.state.log_history[-1]["tokens_per_second"] == 125.0 * ranks
+
+
+def test_a_run_goes_on_with_its_scaled_loss(tmp_path, data):
+    """With --fp16 the scaler's scale is found step by step; afresh it would overflow again."""
+
+    def trainer_with(scaler):
+        model = injected()
+        collator, _ = make_collator(model, "shared_prefix", 64)
+        args = arguments(tmp_path, max_steps=3, save_strategy="steps", save_steps=2)
+        trainer = AdeptTrainer(model, args, data, collator)
+        trainer.accelerator.scaler = scaler
+        return trainer
+
+    first = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=7)
+    trainer_with(first).train()
+    second = torch.amp.GradScaler("cpu", init_scale=2.0)
+    trainer = trainer_with(second)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert second.get_growth_interval() == 7 and second.state_dict()["scale"] == 64.0
+    # a run without a scaler reads the checkpoint all the same
+    trainer_with(None).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+
+
+def test_other_training_examples_are_refused_on_resuming(tmp_path, data):
+    train(tmp_path, data, max_steps=1, save_strategy="steps", save_steps=1)
+    one = data[7]
+    changed = replace(one, prompt_ids=[*one.prompt_ids, 5])
+    answered = replace(one, target_ids=[5, *one.target_ids])
+    for other in (
+        data[:-1], data[:1] + data, data[::-1], [*data[:7], changed, *data[8:]],
+        [*data[:7], answered, *data[8:]],
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="training examples 96 .*give the same, or another"):
+            train(tmp_path, other, max_steps=2, resume_from_checkpoint="auto")
+    train(tmp_path, data, max_steps=2, resume_from_checkpoint="auto")
+
+
+def test_another_base_is_refused_on_resuming_but_may_have_moved(tmp_path, data):
+    run_folder = tmp_path / "run"
+    settings = {"save_strategy": "steps", "save_steps": 1}
+    here, moved, other = tmp_path / "base", tmp_path / "elsewhere" / "base", tmp_path / "other"
+    for folder in (here, moved, other):
+        shutil.copytree(MODEL, folder)
+
+    def model_of(folder):
+        return inject_adapter(load_model(str(folder)), AdeptConfig("adept", 5, 4))
+
+    train(run_folder, data, model=model_of(here), max_steps=1, **settings)
+    with pytest.raises(InputError, match="base model base@, this run has other@"):
+        train(run_folder, data, model=model_of(other), resume_from_checkpoint="auto")
+    trainer, _ = train(
+        run_folder, data, model=model_of(moved), max_steps=2, resume_from_checkpoint="auto"
+    )
+    assert trainer.state.global_step == 2

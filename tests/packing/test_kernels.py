@@ -1,0 +1,235 @@
+"""Kernels: each computes attention over any tree of segments, and the fastest at hand is taken."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adept_llm.packing import PackedLayout, attention, kernels
+from adept_llm.packing.kernels import (
+    SdpaPlan,
+    VarlenPlan,
+    choose_kernel,
+    flash_attention,
+    flex_attention,
+    sdpa_attention,
+    torch_varlen_attention,
+)
+from tests.packing.trees import layouts, seen_by_token
+
+CUDA = torch.device("cuda")
+find_torchs_varlen = kernels._torch_varlen.__wrapped__  # without its cache
+
+
+def dense_reference(q, k, v, layout, scaling):
+    """Attention by an explicit [T, T] mask in float64."""
+    mask = torch.zeros(len(q), len(q), dtype=torch.bool)
+    for row, seen in enumerate(seen_by_token(layout)):
+        mask[row, seen] = True
+    repeats = q.shape[1] // k.shape[1]
+    q, k, v = (x.double().transpose(0, 1) for x in (q, k, v))
+    k, v = (x.repeat_interleave(repeats, 0) for x in (k, v))
+    scores = (q @ k.transpose(1, 2) * scaling).masked_fill(~mask, float("-inf"))
+    return (scores.softmax(-1) @ v).transpose(0, 1)
+
+
+class Varlen:
+    """What flash-attn's and torch's varlen kernels compute on CUDA, and what they were told.
+
+    Causal with the ends of keys and queries aligned; key heads may be fewer.
+    """
+
+    def __init__(self):
+        self.told = {}
+
+    def __call__(self, q, k, v, cu_q, cu_k, max_q, max_k, **told):
+        self.told = told
+        scaling = told.get("softmax_scale", told.get("scale"))
+        assert cu_q.dtype == cu_k.dtype == torch.int32 and cu_q[0] == cu_k[0] == 0
+        assert cu_q[-1] == len(q) and cu_k[-1] == len(k) == len(v)
+        assert max_q == cu_q.diff().max() and max_k == cu_k.diff().max()
+        repeats = q.shape[1] // k.shape[1]
+        out = []
+        for i in range(len(cu_q) - 1):
+            qi = q[cu_q[i] : cu_q[i + 1]].transpose(0, 1)
+            ki, vi = (
+                x[cu_k[i] : cu_k[i + 1]].transpose(0, 1).repeat_interleave(repeats, 0)
+                for x in (k, v)
+            )
+            nq, nk = qi.shape[1], ki.shape[1]
+            causal = torch.ones(nq, nk, dtype=torch.bool).tril(nk - nq)
+            scores = (qi @ ki.transpose(1, 2) * scaling).masked_fill(~causal, float("-inf"))
+            out.append((scores.softmax(-1) @ vi).transpose(0, 1))
+        return torch.cat(out)
+
+
+@pytest.fixture(scope="module")
+def varlen():
+    """A machine with both varlen kernels, played on the CPU."""
+    played = Varlen()
+    flash_attn = ModuleType("flash_attn")
+    flash_attn.flash_attn_varlen_func = played
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "flash_attn", flash_attn)
+        patch.setattr(kernels, "_torch_varlen", lambda: played)
+        yield played
+
+
+def heads(total, groups, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.randn(total, 4, 16, generator=generator)
+    return q, *(torch.randn(total, groups, 16, generator=generator) for _ in range(2))
+
+
+ALL = [sdpa_attention, flash_attention, torch_varlen_attention, flex_attention]
+
+
+@pytest.mark.parametrize("kernel", ALL)
+@settings(max_examples=30, deadline=None)
+@given(layout=layouts(), groups=st.sampled_from([1, 2, 4]))
+def test_kernels_on_any_tree_of_segments(varlen, kernel, layout, groups):
+    q, k, v = heads(sum(layout.lengths), groups)
+    with torch.no_grad():
+        out = kernel(q, k, v, layout, 0.3, 0.0)
+    assert torch.allclose(out.double(), dense_reference(q, k, v, layout, 0.3), atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [sdpa_attention, flash_attention, torch_varlen_attention])
+@settings(max_examples=10, deadline=None)
+@given(layout=layouts(), groups=st.sampled_from([1, 2, 4]))
+def test_gradients_on_any_tree_of_segments(varlen, kernel, layout, groups):
+    inputs = [x.requires_grad_() for x in heads(sum(layout.lengths), groups)]
+    out = dense_reference(*inputs, layout, 0.3)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    expected = torch.autograd.grad((out * weights).sum(), inputs)
+    found = torch.autograd.grad((kernel(*inputs, layout, 0.3, 0.0) * weights).sum(), inputs)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [sdpa_attention, torch_varlen_attention, flex_attention])
+def test_dropout_reaches_every_kernel(varlen, kernel):
+    """Those that have none of their own hand over to SDPA; a dropout of 1 drops all."""
+    layout = PackedLayout.shared_prefix(3, [2, 4])
+    q, k, v = heads(9, 2)
+    with torch.no_grad():
+        assert not kernel(q, k, v, layout, 0.3, 1.0).any()
+        assert kernel(q, k, v, layout, 0.3, 0.0).any()
+
+
+def test_varlen_kernels_are_told_to_be_causal(varlen):
+    layout = PackedLayout.shared_prefix(3, [2, 4])
+    q, k, v = heads(9, 2)
+    flash_attention(q, k, v, layout, 0.3, 0.25)
+    assert varlen.told == {"dropout_p": 0.25, "softmax_scale": 0.3, "causal": True}
+    torch_varlen_attention(q, k, v, layout, 0.3, 0.0)
+    assert varlen.told == {"scale": 0.3, "window_size": (-1, 0)}
+
+
+@pytest.mark.parametrize("plan", [SdpaPlan, VarlenPlan])
+def test_all_layers_share_one_plan(varlen, plan):
+    kernel = {SdpaPlan: sdpa_attention, VarlenPlan: flash_attention}[plan]
+    layout = PackedLayout.shared_prefix(1, [2])
+    kernel(*heads(3, 1), layout, 1.0, 0.0)
+    made = layout.plan(plan, torch.device("cpu"))
+    kernel(*heads(3, 1), layout, 1.0, 0.0)
+    assert layout.plan(plan, torch.device("cpu")) is made
+
+
+def test_texts_behind_one_prefix_are_one_call_without_copies_of_it():
+    """Groups by depth: the prefix causal and alone, all texts together behind it."""
+    plan = SdpaPlan(PackedLayout.shared_prefix(3, [2, 0, 4]), torch.device("cpu"))
+    (none, prefix, causal), (context, texts, mask) = plan.groups
+    assert not len(none) and prefix.tolist() == [[0, 1, 2]] and causal is None
+    assert context.tolist() == [0, 1, 2] and texts.shape == (2, 4)
+    assert mask.shape == (1, 1, 4, 3 + 4)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Pretends to a GPU: capability, whether flash-attn is installed, torch's varlen kernel."""
+
+    def be(capability=(9, 0), flash=False, varlen=False):
+        asked = []
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda device: asked.append(device) or capability
+        )
+        found = {"flash_attn": object()} if flash else {}
+        monkeypatch.setattr(kernels, "find_spec", found.get)
+        monkeypatch.setattr(kernels, "_torch_varlen", lambda: Varlen() if varlen else None)
+        return asked
+
+    return be
+
+
+def query(dtype, device=CUDA):
+    return SimpleNamespace(dtype=dtype, device=device)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        ({"flash": True, "varlen": True}, flash_attention),
+        ({"flash": True}, flash_attention),
+        ({"varlen": True}, torch_varlen_attention),
+        ({}, flex_attention),
+        ({"capability": (8, 0), "flash": True}, flash_attention),
+        ({"capability": (7, 5), "flash": True, "varlen": True}, sdpa_attention),
+    ],
+)
+def test_half_precision_on_a_gpu_takes_the_fastest_at_hand(gpu, dtype, machine, expected):
+    asked = gpu(**machine)
+    assert choose_kernel(query(dtype)) is expected
+    assert asked == [CUDA]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [query(torch.float32), query(torch.float64)]
+    + [query(d, torch.device("cpu")) for d in (torch.float32, torch.bfloat16, torch.float16)],
+)
+def test_everything_else_takes_sdpa(gpu, one):
+    gpu(flash=True, varlen=True)
+    assert choose_kernel(one) is sdpa_attention
+
+
+def scale_and_window(query, *, scale=None, window_size=(-1, -1)):
+    """As torch has it since 2.11."""
+
+
+def without_scale(query, *, window_size=(-1, -1)):
+    """As an older torch has it."""
+
+
+@pytest.mark.parametrize(
+    ("shipped", "taken"), [(scale_and_window, True), (without_scale, False), (None, False)]
+)
+def test_torchs_varlen_kernel_is_taken_where_it_knows_scale_and_window(monkeypatch, shipped, taken):
+    module = ModuleType("torch.nn.attention.varlen")
+    if shipped:
+        module.varlen_attn = shipped
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert find_torchs_varlen() is (shipped if taken else None)
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 0.25), (0.5, 0.5)])
+def test_a_models_scaling_and_dropout_reach_the_kernel(monkeypatch, given, used):
+    """[batch, heads, seq, head_dim] becomes [T, heads, head_dim] and comes back."""
+    told = []
+
+    def kernel(q, k, v, layout, scaling, dropout):
+        told.append((q.shape, k.shape, v.shape, layout, scaling, dropout))
+        return q
+
+    monkeypatch.setattr(attention, "choose_kernel", lambda query: kernel)
+    layout = PackedLayout.shared_prefix(2, [3])
+    q, k = torch.randn(1, 4, 5, 16), torch.randn(1, 2, 5, 16)
+    out, _ = attention.shared_prefix_attention(
+        torch.nn.Module(), q, k, k, None, scaling=given, dropout=0.125, packed_layout=layout
+    )
+    assert told == [((5, 4, 16), (5, 2, 16), (5, 2, 16), layout, used, 0.125)]
+    assert torch.equal(out, q.transpose(1, 2))

@@ -1,0 +1,38 @@
+"""log.jsonl: what was logged, through all restarts of a run."""
+
+import json
+from types import SimpleNamespace
+
+from adept_llm.training.log_file import LogFile, read_losses
+
+
+def log(folder, step, logs, first=True):
+    args = SimpleNamespace(output_dir=folder)
+    state = SimpleNamespace(global_step=step, is_world_process_zero=first)
+    LogFile().on_log(args, state, None, logs)
+
+
+def test_lines_are_appended_in_full_precision(tmp_path):
+    folder = tmp_path / "a" / "run"
+    log(folder, 1, {"loss": 0.1 + 0.2, "learning_rate": 1e-9})
+    log(folder, 1, {"eval_accuracy": 0.5})
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    assert list(map(json.loads, lines)) == [
+        {"step": 1, "loss": 0.1 + 0.2, "learning_rate": 1e-9},
+        {"step": 1, "eval_accuracy": 0.5},
+    ]
+    assert read_losses(folder) == {1: 0.1 + 0.2}
+
+
+def test_of_two_lines_of_a_step_the_later_holds(tmp_path):
+    """A killed run repeats the steps behind its last checkpoint."""
+    for step, loss in [(1, 3.0), (2, 2.0), (3, 1.0), (2, 2.5), (3, 1.5)]:
+        log(tmp_path, step, {"loss": loss})
+    assert read_losses(tmp_path) == {1: 3.0, 2: 2.5, 3: 1.5}
+
+
+def test_only_rank_0_writes_and_only_what_there_is(tmp_path):
+    log(tmp_path, 1, {"loss": 1.0}, first=False)
+    log(tmp_path, 1, {})
+    log(tmp_path, 1, None)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,100 @@
+"""Speed and progress bar, with a clock of our own."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from adept_llm.training import progress
+from adept_llm.training.progress import AdeptProgress, Speed
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass when a test says so."""
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now.seconds)
+    return now
+
+
+def step(speed, clock, seconds, *micro_batches):
+    for examples, tokens in micro_batches:
+        speed.count(examples, tokens)
+    clock.seconds += seconds
+    speed.on_step_end()
+
+
+def test_examples_tokens_and_seconds_add_up(clock):
+    speed = Speed()
+    speed.on_train_begin()
+    step(speed, clock, 2.0, (8, 100), (4, 60))
+    step(speed, clock, 3.0, (8, 40))
+    assert (speed.examples, speed.tokens, speed.seconds) == (20, 200, 5.0)
+
+
+def test_time_before_training_is_not_counted(clock):
+    speed = Speed()
+    clock.seconds += 50
+    speed.on_train_begin()
+    step(speed, clock, 2.0, (1, 10))
+    assert speed.seconds == 2.0
+
+
+@pytest.mark.parametrize("event", ["on_evaluate", "on_save"])
+def test_evaluation_and_saving_are_left_out(clock, event):
+    speed = Speed()
+    speed.on_train_begin()
+    step(speed, clock, 2.0, (1, 10))
+    clock.seconds += 1000
+    getattr(speed, event)()
+    step(speed, clock, 3.0, (1, 10))
+    assert speed.seconds == 5.0
+
+
+def test_the_speed_is_that_since_the_last_log_line(clock):
+    speed = Speed()
+    speed.on_train_begin()
+    assert speed.tokens_per_second() == 0.0  # no time has passed
+    step(speed, clock, 2.0, (8, 100))
+    assert speed.tokens_per_second() == 50.0
+    step(speed, clock, 4.0, (8, 100))
+    step(speed, clock, 1.0, (8, 100))
+    assert speed.tokens_per_second() == 40.0
+    assert speed.tokens_per_second() == 0.0
+
+
+class Bar:
+    def __init__(self):
+        self.postfix, self.closed = None, False
+
+    def set_postfix(self, numbers):
+        self.postfix = numbers
+
+    def close(self):
+        self.closed = True
+
+
+def test_the_last_log_line_stands_behind_the_bar():
+    shown = AdeptProgress()
+    shown.training_bar = bar = Bar()
+    logs = {
+        "loss": 1.23456,
+        "learning_rate": 0.3,
+        "offset_learning_rate": 0.000123456,
+        "tokens_per_second": 98765.4,
+        "epoch": 0.5,
+    }
+    shown.on_log(None, None, None, logs)
+    expected = {"loss": "1.235", "lr": "0.3", "offset_lr": "0.0001235", "tokens/s": "9.877e+04"}
+    assert bar.postfix == expected
+    for nothing in ({"eval_accuracy": 0.5}, {}, None):
+        shown.on_log(None, None, None, nothing)
+    assert bar.postfix == expected  # what is said of the evaluation does not wipe it out
+    shown.close()
+    assert bar.closed
+
+
+def test_other_ranks_have_no_bar():
+    shown = AdeptProgress()
+    shown.training_bar = None
+    shown.on_log(None, None, None, {"loss": 1.0})
+    shown.close()

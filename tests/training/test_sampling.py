@@ -1,0 +1,132 @@
+"""Sampling: every example once an epoch, the same global batches for any ranks (INV 6, INV 8)."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adept_llm.training.sampling import (
+    CollateStandIns,
+    GlobalBatches,
+    Shares,
+    StandIns,
+    training_loader,
+)
+
+SPLITS = (st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
+
+
+def batches(size, shares, seed=3, epoch=0):
+    sampler = GlobalBatches(size, shares, seed, lambda: epoch)
+    found = list(sampler)
+    assert len(found) == len(sampler)
+    return found
+
+
+@given(st.integers(0, 40), *SPLITS)
+def test_a_batch_is_dealt_as_evenly_as_it_goes(size, batch_size, accumulation, world):
+    """To the hands of step 0, then of step 1, ..: numpy's array_split is the reference."""
+    size = min(size, batch_size * accumulation * world)
+    batch = [100 + i for i in range(size)]
+    hands = [list(hand) for hand in np.array_split(batch, accumulation * world)]
+    for rank in range(world):
+        shares = Shares(batch_size, accumulation, world, rank)
+        assert shares.global_batch == batch_size * accumulation * world
+        assert shares.deal(batch) == hands[rank::world]
+
+
+@given(st.integers(1, 40), *SPLITS, st.integers(0, 3))
+def test_all_ranks_together_see_the_same_global_batches(size, batch_size, accumulation, world, at):
+    alone = batches(size, Shares(batch_size * accumulation * world), epoch=at)
+    assert sorted(index for batch in alone for index in batch) == list(range(size))
+    ranks = [
+        batches(size, Shares(batch_size, accumulation, world, rank), epoch=at)
+        for rank in range(world)
+    ]
+    for step, whole in enumerate(alone):
+        hands = [rank[step * accumulation + turn] for turn in range(accumulation) for rank in ranks]
+        assert all(hands) and max(map(len, hands)) <= batch_size
+        seen = [index for hand in hands for index in hand if index >= 0]
+        assert seen == whole
+        # a rank without examples computes one of this batch without its targets
+        idle = [hand for hand in hands if hand[0] < 0]
+        assert idle == [[-1 - whole[0]]] * max(0, accumulation * world - len(whole))
+    assert {len(rank) for rank in ranks} == {len(alone) * accumulation}
+
+
+def test_only_the_last_batch_of_an_epoch_is_short():
+    assert [len(batch) for batch in batches(10, Shares(4))] == [4, 4, 2]
+    assert [len(batch) for batch in batches(8, Shares(4))] == [4, 4]
+    assert batches(0, Shares(4)) == []
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        torch.rand(3)  # the global generator has no say
+        return batches(30, Shares(30), seed, epoch)[0]
+
+    orders = {(seed, epoch): tuple(order(seed, epoch)) for seed in range(4) for epoch in range(4)}
+    assert len(set(orders.values())) == 16
+    assert all(tuple(order(*key)) == value for key, value in orders.items())
+    before = torch.get_rng_state()
+    batches(30, Shares(30))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_order_of_earlier_versions_holds():
+    """Or a run resumed after an update would see some examples twice and others never."""
+    assert batches(8, Shares(8), seed=3, epoch=2) == [[2, 3, 5, 7, 4, 0, 6, 1]]
+
+
+def test_the_epoch_is_asked_when_iteration_starts():
+    """Trainer makes the sampler once and knows the epoch later."""
+    now = [0]
+    sampler = GlobalBatches(30, Shares(30), 0, lambda: now[0])
+    first = list(sampler)
+    now[0] = 1
+    assert list(sampler) == batches(30, Shares(30), 0, 1) != first
+
+
+def test_a_stand_in_is_an_example_without_targets():
+    items = StandIns(["a", "b", "c"])
+    assert len(items) == 3
+    assert [items[i] for i in range(3)] == [("a", True), ("b", True), ("c", True)]
+    assert [items[-1 - i] for i in range(3)] == [("a", False), ("b", False), ("c", False)]
+
+    collate = CollateStandIns(lambda rows: {"labels": torch.tensor(rows), "rows": rows})
+    kept = collate([(4, True), (5, True)])
+    assert kept["labels"].tolist() == [4, 5] and kept["rows"] == [4, 5]
+    blank = collate([(4, False)])
+    assert blank["labels"].tolist() == [-100] and blank["rows"] == [4]
+
+
+@pytest.mark.parametrize("size", [13, 16])
+def test_a_loader_goes_on_where_another_stopped(size):
+    """Trainer skips the micro-batches of the steps that a checkpoint has behind it."""
+    examples = [10 * i for i in range(size)]
+
+    def load(rank):
+        def collate(rows):
+            return {"labels": torch.tensor(rows)}
+
+        loader = training_loader(examples, collate, Shares(2, 2, 2, rank), 7, lambda: 1)
+        assert len(loader) == 4
+        return [batch["labels"].tolist() for batch in loader]
+
+    ranks = [load(0), load(1)]
+    resumed = [load(0)[2:], load(1)[2:]]
+    assert [rank[2:] for rank in ranks] == resumed
+    seen = [value for rank in ranks for batch in rank for value in batch if value != -100]
+    assert sorted(seen) == examples
+
+
+def test_workers_and_pinned_memory_are_passed_on():
+    def load(*more):
+        return training_loader([1, 2], SimpleNamespace, Shares(1), 0, lambda: 0, *more)
+
+    plain, asked = load(), load(2, True)
+    assert (plain.num_workers, plain.pin_memory) == (0, False)
+    assert (asked.num_workers, asked.pin_memory) == (2, True)
