@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from adept_llm.adapters import AdeptConfig, BaseTable, check_model
-from adept_llm.adapters.layer import EMBEDDINGS
+from adept_llm.adapters import AdeptConfig, AdeptEmbedding, BaseTable, check_model
+from adept_llm.adapters.injection import silence_dropout
 from adept_llm.errors import InputError
 from adept_llm.packing import PaddedCollator, SharedPrefixCollator, use_packed_attention
 from adept_llm.packing.attention import why_not_packed
@@ -128,7 +128,10 @@ def estimate(
         collator = SharedPrefixCollator(virtual)
     batch = collator([_Text([3] * (num_tokens - 2), [4, 2])] * batch_size)
     try:
-        one, two = (_saved_bytes(_meta_model(model_config, dtype, n), dict(batch)) for n in (1, 2))
+        one, two = (
+            _saved_bytes(_meta_model(model_config, dtype, n), dict(batch), adapter.base_dropout)
+            for n in (1, 2)
+        )
     except InputError:
         raise
     except Exception:  # an estimate is advice: models whose layers need real numbers go without
@@ -219,12 +222,14 @@ class _FusedAttention(TorchFunctionMode):
 def _trained_parameters(model: Any, config: AdeptConfig) -> int:
     base = check_model(model)
     table = BaseTable(base.num_embeddings, base.embedding_dim, rms=1.0)
-    adapter = EMBEDDINGS[config.method](base, config, table)
+    adapter = AdeptEmbedding(base, config, table)
     return sum(p.numel() for p in adapter.trained_parameters().values())
 
 
-def _saved_bytes(model: Any, batch: dict[str, Any]) -> int:
+def _saved_bytes(model: Any, batch: dict[str, Any], base_dropout: bool) -> int:
     """Bytes that one forward pass from the embeddings on saves for its backward pass."""
+    if not base_dropout:
+        silence_dropout(model)
     model.train().requires_grad_(False)
     if "packed_layout" in batch:
         use_packed_attention(model)

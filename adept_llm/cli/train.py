@@ -25,6 +25,8 @@ from adept_llm.cli.columns import format_table
 from adept_llm.cli.data import make_measure, read_data
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.tuned import RUN_FILE
+from adept_llm.compat.deepspeed import gathered
+from adept_llm.compat.transformers import commit_of
 from adept_llm.data import Encoded, Encoder, fingerprint
 from adept_llm.errors import InputError
 from adept_llm.files import write_whole
@@ -66,7 +68,9 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
 
     model = load_model(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
-    model = inject_adapter(model, config, tokenizer)
+    model = inject_adapter(
+        model, config, tokenizer, gather=gathered, revision=commit_of(model.config)
+    )
     collator, reason = make_collator(model, args.packing, data.max_length)
     if reason:
         say(args, f"padding instead of packing: {reason}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from adept_llm.adapters import BaseTable, load_adapter
 from adept_llm.base.loading import load_config, load_model, load_tokenizer
+from adept_llm.compat.deepspeed import gathered
 from adept_llm.errors import InputError
 from adept_llm.training.arguments import DTYPES
 
@@ -107,4 +108,4 @@ def tuned_tokenizer(tuned: BaseArguments, table: BaseTable) -> Any:
 def load_tuned(tuned: BaseArguments, table: BaseTable, quantization: str = "none") -> Any:
     """The base with its adapter."""
     model = load_model(tuned.base(table), tuned.revision(table), tuned.dtype, quantization)
-    return load_adapter(model, tuned.adapter)
+    return load_adapter(model, tuned.adapter, gather=gathered)

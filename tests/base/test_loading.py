@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
-from adept_llm.adapters.sharding import gathered, root_mean_square
+from adept_llm.adapters.frozen_table import root_mean_square, whole
 from adept_llm.base.loading import load_config, load_model, pick_dtype
 from adept_llm.base.quantization import check_quantization
 from adept_llm.cli.main import main
@@ -149,8 +149,8 @@ def test_float16_is_never_picked_by_itself():
 def test_rms_of_a_table_does_not_depend_on_the_slabs():
     table = torch.randn(9000, 7, generator=torch.Generator().manual_seed(0))
     assert root_mean_square(table) == pytest.approx(table.double().square().mean().sqrt().item())
-    with gathered(table) as whole:
-        assert torch.equal(whole, table)
+    with whole(table) as weight:
+        assert torch.equal(weight, table)
 
 
 def test_a_model_tuned_in_4_bits_is_evaluated_in_4_bits(tmp_path, capsys, monkeypatch):

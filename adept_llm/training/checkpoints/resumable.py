@@ -18,7 +18,7 @@ from transformers import Trainer
 from transformers.trainer_callback import ExportableState
 
 from adept_llm.adapters import get_adapter
-from adept_llm.adapters.saved import adapter_files, read_adapter
+from adept_llm.adapters.saved import adapter_files, read_trained
 from adept_llm.errors import InputError
 from adept_llm.files import write_files
 from adept_llm.training.checkpoints import state as training_state
@@ -164,14 +164,14 @@ class ResumableTrainer(Trainer):
     def _load_best_model(self) -> None:
         assert self.state.best_model_checkpoint is not None
         folder = Path(self.state.best_model_checkpoint)
-        parameters = get_adapter(self.model).trained_parameters()
-        _, _, values = read_adapter(folder)
+        adapter = get_adapter(self.model)
+        parameters, values = adapter.trained_parameters(), read_trained(adapter, folder)
         training_state.set_trained_values(parameters, values, folder, self.engine)
 
     def _restore(self, folder: Path) -> None:
         """Give back what `_save_checkpoint` took."""
-        parameters = get_adapter(self.model).trained_parameters()
-        _, _, values = read_adapter(folder)
+        adapter = get_adapter(self.model)
+        parameters, values = adapter.trained_parameters(), read_trained(adapter, folder)
         training_state.set_trained_values(parameters, values, folder, self.engine)
         moments = load_file(folder / OPTIMIZER_FILE)
         training_state.set_optimizer_state(parameters, self._inner_optimizer, moments, self.engine)
