@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adept_llm.adapters import AdeptConfig, BaseTable, load_adapter, read_adapter
 from adept_llm.adapters.saved import CONFIG_FILE
 from adept_llm.base.loading import check_context, load_config, load_model, load_tokenizer
+from adept_llm.compat.deepspeed import gathered
 from adept_llm.data import Encoder
 from adept_llm.errors import InputError
 from adept_llm.packing import Batcher, make_batcher
@@ -122,7 +123,7 @@ class Tuned:
             InputError: for weights that are missing or damaged, or another base's.
         """
         model = load_model(self.name_or_path, self.revision, self.dtype, self.quantization)
-        return load_adapter(model, self.folder)
+        return load_adapter(model, self.folder, gather=gathered)
 
     def batcher(self, packing: str = "shared_prefix") -> Batcher:
         """How the model reads rows."""

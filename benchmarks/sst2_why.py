@@ -60,7 +60,7 @@ def plain_values(model: Any) -> None:
     """The adapter's values in plain units: u = 1, as the papers write the formula."""
     adapter = get_adapter(model)
     with torch.no_grad():
-        adapter.prompt.mul_(adapter.table.rms)
+        adapter.prompt_parameters()["prompt.weight"].mul_(adapter.table.rms)
     adapter.table = replace(adapter.table, rms=1.0)
 
 

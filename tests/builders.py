@@ -1,6 +1,7 @@
 """What tests are made of: small random models of each architecture, adapters, examples, losses."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,8 +26,8 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("gemma2", {"num_key_value_heads": 2, "head_dim": 8}),
     "gemma3": ("gemma3_text", {"num_key_value_heads": 2, "head_dim": 8}),
     "gpt_neox": ("gpt_neox", {}),
-    "gpt2": ("gpt2", {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}),
-    "opt": ("opt", {"dropout": 0.0, "word_embed_proj_dim": WIDTH, "ffn_dim": 48}),
+    "gpt2": ("gpt2", {}),
+    "opt": ("opt", {"word_embed_proj_dim": WIDTH, "ffn_dim": 48}),
 }
 COMMON = {
     "vocab_size": VOCAB,
@@ -51,6 +52,17 @@ def small_model(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) ->
     return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
 
 
+# a small adapter of each method; the offset of dept ends within the tests' texts
+CONFIGS = {
+    "adept": AdeptConfig("adept", 5, 3),
+    "dept": AdeptConfig("dept", 5, 3, offset_positions=6, offset_scale=0.7),
+    "prompt_tuning": AdeptConfig("prompt_tuning", 5),
+    "embedding_lora": AdeptConfig("embedding_lora", 5, 3),
+    "dpt": AdeptConfig("dpt", 5, prompt_rank=3),
+    "superpos": AdeptConfig("superpos", 5, prompt_rank=7),
+    "ulpt": AdeptConfig("ulpt", 5, prompt_rank=3),
+}
+
 # Gemma-2 soft-caps its attention and is padded always
 PACKED = [name for name in ARCHITECTURES if name != "gemma2"]
 Run = tuple[float, dict[str, torch.Tensor]]
@@ -67,17 +79,34 @@ def make_examples(lengths: list[tuple[int, int]], seed: int = 0) -> list[Encoded
 
 
 def adapted(
-    name: str, method: str = "adept", m: int = 5, dtype: torch.dtype = torch.float32
+    name: str = "llama-grouped",
+    method: str = "adept",
+    m: int = 5,
+    dtype: torch.dtype = torch.float32,
 ) -> Any:
     """A small model with an adapter whose values are far from their start."""
-    rank = None if method == "prompt_tuning" else 3
-    config = AdeptConfig(method, m, rank, offset_positions=6)
+    config = replace(CONFIGS[method], num_virtual_tokens=m)
     model = inject_adapter(small_model(name, dtype), config)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in get_adapter(model).trained_parameters().values():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def prefixed(model: Any, length: int = 6, rows: int = 2) -> torch.Tensor:
+    """Random words behind the virtual tokens, [rows, m + length]."""
+    words = torch.randint(3, VOCAB, (rows, length), generator=torch.Generator().manual_seed(2))
+    prefix = torch.tensor(get_adapter(model).virtual_token_ids, dtype=torch.long)
+    return torch.cat([prefix.expand(rows, -1), words], 1)
+
+
+def embedded(model: Any, ids: torch.Tensor, **options: Any) -> tuple[torch.Tensor, Any]:
+    """What the model's layer gives for these ids, and the model's output."""
+    seen: list[torch.Tensor] = []
+    with get_adapter(model).register_forward_hook(lambda *call: seen.append(call[-1])):
+        out = model(ids, **options)
+    return seen[0], out
 
 
 def loss_and_gradients(model: Any, batcher: Batcher, examples: list[Encoded]) -> Run:

@@ -1,15 +1,17 @@
 """Adapters that live in the embedding layer of a frozen decoder."""
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable
-from adept_llm.adapters.injection import check_model, get_adapter, inject_adapter
-from adept_llm.adapters.layer import PromptEmbedding
+from adept_llm.adapters.injection import check_model, inject_adapter, load_adapter
+from adept_llm.adapters.layer import AdeptEmbedding, get_adapter
 from adept_llm.adapters.merge import merge_adapter
-from adept_llm.adapters.saved import load_adapter, read_adapter, save_adapter
+from adept_llm.adapters.methods import METHODS
+from adept_llm.adapters.saved import read_adapter, save_adapter
 
 __all__ = [
+    "METHODS",
     "AdeptConfig",
+    "AdeptEmbedding",
     "BaseTable",
-    "PromptEmbedding",
     "check_model",
     "get_adapter",
     "inject_adapter",

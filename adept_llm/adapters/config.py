@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from adept_llm.adapters.forms import Sizes
+from adept_llm.adapters.methods import METHODS
 from adept_llm.errors import InputError
 
-METHODS = ("adept", "dept", "prompt_tuning")
 PROMPT_INITS = ("vocab", "text", "normal", "adapter")
 
 
@@ -18,12 +19,22 @@ class AdeptConfig:
     """
 
     method: str = field(
-        default="adept", metadata={"help": "adept, dept or prompt_tuning", "choices": METHODS}
+        default="adept", metadata={"help": ", ".join(METHODS), "choices": tuple(METHODS)}
     )
     num_virtual_tokens: int = field(default=60, metadata={"help": "m, rows of the soft prompt"})
     bottleneck_size: int | None = field(
         default=None,
-        metadata={"help": "r, width of the offset network (adept) or rank (dept); default 19"},
+        metadata={
+            "help": "r, width of the offset network (adept), or rank of the offset (dept, "
+            "embedding_lora); default 19, embedding_lora: 8"
+        },
+    )
+    prompt_rank: int | None = field(
+        default=None,
+        metadata={
+            "help": "rank of the prompt (dpt; default 10), words that it mixes (superpos; 128) or "
+            "width that it is projected from (ulpt; 2)"
+        },
     )
     bottleneck_dropout: float = field(
         default=0.0,
@@ -47,39 +58,38 @@ class AdeptConfig:
         metadata={"help": "saved adapter to take the prompt from (adapter)"},
     )
     init_seed: int = field(default=0, metadata={"help": "seed of the adapter's initial values"})
+    base_dropout: bool = field(
+        default=False,
+        metadata={"help": "train with the frozen base's own dropout (GPT-2, OPT), which is off"},
+    )
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(
                 f"method: '{self.method}' is unknown; choose one of {', '.join(METHODS)}"
             )
-        if self.bottleneck_size is None:
-            size = 0 if self.method == "prompt_tuning" else 19
-            object.__setattr__(self, "bottleneck_size", size)
-        self._check_sizes()
-        self._check_prompt_init()
-
-    def _check_sizes(self) -> None:
-        assert self.bottleneck_size is not None
+        method = METHODS[self.method]
         if self.num_virtual_tokens < 0:
             raise InputError(f"num_virtual_tokens: {self.num_virtual_tokens} is negative")
-        if self.method == "prompt_tuning":
-            if self.bottleneck_size:
-                raise InputError(
-                    "bottleneck_size: prompt_tuning has no offset network; leave it out or use "
-                    "--method adept"
-                )
-            if self.num_virtual_tokens == 0:
-                raise InputError("num_virtual_tokens: prompt_tuning with 0 tokens trains nothing")
-        elif self.bottleneck_size < 1:
-            raise InputError(
-                f"bottleneck_size: {self.method} needs at least 1, got {self.bottleneck_size}; "
-                "use --method prompt_tuning to train a prompt alone"
-            )
+        if self.num_virtual_tokens == 0 and method.offset.default_size is None:
+            raise InputError(f"num_virtual_tokens: {self.method} with 0 tokens trains nothing")
+        self._settle("bottleneck_size", method.offset.default_size, "offset to train")
+        self._settle("prompt_rank", method.prompt.default_rank, "prompt of another rank")
         if not 0.0 <= self.bottleneck_dropout < 1.0:
             raise InputError(f"bottleneck_dropout: {self.bottleneck_dropout} is not in [0, 1)")
         if self.offset_positions < 1:
             raise InputError(f"offset_positions: {self.offset_positions} is not positive")
+        self._check_prompt_init()
+
+    def _settle(self, name: str, default: int | None, what: str) -> None:
+        """Give a size that the method's forms have its default, and refuse one that they lack."""
+        size = getattr(self, name)
+        if size is None:
+            object.__setattr__(self, name, default or 0)
+        elif default is None and size:
+            raise InputError(f"{name}: {self.method} has no {what}; leave it out")
+        elif default is not None and size < 1:
+            raise InputError(f"{name}: {self.method} needs at least 1, got {size}")
 
     def _check_prompt_init(self) -> None:
         if self.prompt_init not in PROMPT_INITS:
@@ -93,6 +103,23 @@ class AdeptConfig:
                 raise InputError(f"prompt_init: '{init}' needs --prompt_init_{init}")
             if self.prompt_init != init and given:
                 raise InputError(f"prompt_init_{init}: given, but --prompt_init is not '{init}'")
+        if self.prompt_init != "vocab" and not METHODS[self.method].prompt.takes_rows:
+            raise InputError(
+                f"prompt_init: {self.method} draws its prompt in its own way; leave it out"
+            )
+
+    def sizes(self, table: "BaseTable") -> Sizes:
+        """What the method's forms are made from."""
+        return Sizes(
+            vocab_size=table.vocab_size,
+            hidden_size=table.hidden_size,
+            num_virtual_tokens=self.num_virtual_tokens,
+            prompt_rank=self.prompt_rank or 0,
+            bottleneck_size=self.bottleneck_size or 0,
+            bottleneck_dropout=self.bottleneck_dropout,
+            offset_positions=self.offset_positions,
+            offset_scale=self.offset_scale,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""Starts of the soft prompt: small functions that return rows [m, d] in the table's units."""
+"""Starts of a plain prompt: small functions that return rows [m, d] in the table's units."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -39,20 +38,25 @@ def normal_rows(
     return torch.randn(num_tokens, hidden_size, generator=generator) * std
 
 
-def adapter_rows(folder: str | Path, num_tokens: int, hidden_size: int) -> Tensor:
-    """The prompt of a saved adapter (transfer from another task on the same width).
+def transferred_rows(prompt: Tensor | None, rms: float, shape: tuple[int, int]) -> Tensor:
+    """The prompt of another adapter, of another task on the same width.
+
+    Args:
+        prompt: its rows, in units of its own table's rms; None for a prompt made from other values.
+        rms: that rms.
+        shape: (m, d), as needed.
 
     Raises:
-        InputError: if its shape is not [num_tokens, hidden_size].
+        InputError: if there are no rows, or not of this shape.
     """
-    from adept_llm.adapters.saved import read_adapter
-
-    _, table, tensors = read_adapter(folder)
-    prompt = tensors["prompt"]
-    if prompt.shape != (num_tokens, hidden_size):
+    if prompt is None:
         raise InputError(
-            f"prompt_init_adapter: {folder} has a prompt of shape {tuple(prompt.shape)}, needed is "
-            f"({num_tokens}, {hidden_size}); set --num_virtual_tokens {prompt.shape[0]} or "
-            "take an adapter of this width"
+            "prompt_init_adapter: its method makes its prompt from other values; take an adapter "
+            "of adept, dept, embedding_lora or prompt_tuning"
         )
-    return prompt * table.rms
+    if prompt.shape != shape:
+        raise InputError(
+            f"prompt_init_adapter: has a prompt of shape {tuple(prompt.shape)}, needed is {shape}; "
+            f"set --num_virtual_tokens {prompt.shape[0]} or take an adapter of this width"
+        )
+    return prompt * rms

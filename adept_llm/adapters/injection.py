@@ -1,29 +1,40 @@
 """Put an adapter into a frozen model: swap the embedding layer, freeze everything else."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from adept_llm.adapters import initializers
 from adept_llm.adapters.config import AdeptConfig, BaseTable
-from adept_llm.adapters.layer import (
-    EMBEDDINGS,
-    DeptEmbedding,
-    PromptEmbedding,
-    embed_scale_of,
-)
-from adept_llm.adapters.sharding import full_shape, gathered, root_mean_square
+from adept_llm.adapters.frozen_table import Gather, root_mean_square, whole
+from adept_llm.adapters.layer import AdeptEmbedding, embed_scale_of
+from adept_llm.adapters.positions import tell_positions
+from adept_llm.adapters.saved import copy_values, read_adapter
 from adept_llm.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-def inject_adapter(model: Any, config: AdeptConfig, tokenizer: Any = None) -> Any:
+
+def inject_adapter(
+    model: "PreTrainedModel",
+    config: AdeptConfig,
+    tokenizer: "PreTrainedTokenizerBase | None" = None,
+    *,
+    gather: Gather = whole,
+    revision: str | None = None,
+) -> "PreTrainedModel":
     """Freeze the model, give it an adapter in place of its embedding layer, and return it.
 
     Args:
         model: a decoder from `AutoModelForCausalLM`.
         config: which adapter.
         tokenizer: needed by `prompt_init="text"` alone.
+        gather: gives the whole embedding table, where it is split over ranks; see
+            `compat.deepspeed.gathered`.
+        revision: the base's commit on the hub, for a saved adapter to name.
 
     Returns:
         The same model object; `get_adapter(model)` finds the adapter in it.
@@ -32,48 +43,76 @@ def inject_adapter(model: Any, config: AdeptConfig, tokenizer: Any = None) -> An
         InputError: for a model that cannot carry the adapter, see `check_model`.
     """
     base = check_model(model)
-    table = describe_table(model, base)
     # the start is drawn on the CPU, so that it does not depend on the device
     generator = torch.Generator().manual_seed(config.init_seed)
-    with gathered(base.weight) as weight:
-        prompt = _initial_prompt(config, table, weight, tokenizer, generator)
-    embedding = EMBEDDINGS[config.method](base, config, table)
-    with torch.no_grad():
-        embedding.prompt.copy_(prompt / table.rms)
-        embedding.reset_offset(generator)
+    with gather(base.weight) as weight, torch.no_grad():
+        table = describe_table(model, weight, revision)
+        embedding = AdeptEmbedding(base, config, table)
+        embedding.prompt.reset(
+            generator,
+            lambda: _first_rows(config, table, weight, tokenizer, generator) / table.rms,
+        )
+        embedding.offset.reset(generator)
     return attach(model, embedding)
 
 
-def attach(model: Any, embedding: PromptEmbedding) -> Any:
+def load_adapter(
+    model: "PreTrainedModel", folder: str | Path, *, gather: Gather = whole
+) -> "PreTrainedModel":
+    """Put a saved adapter into a freshly loaded base model and return the model.
+
+    Args:
+        model: the base that it was trained on.
+        folder: of `save_adapter`, or a training run's.
+        gather: as in `inject_adapter`.
+
+    Raises:
+        InputError: for a missing or damaged adapter, or one of another base.
+    """
+    config, table, tensors = read_adapter(folder)
+    base = check_model(model)
+    with gather(base.weight) as weight:
+        table.check_same(describe_table(model, weight))
+    embedding = AdeptEmbedding(base, config, table)
+    copy_values(embedding.saved_values(), tensors, folder)
+    return attach(model, embedding)
+
+
+def attach(model: "PreTrainedModel", embedding: AdeptEmbedding) -> "PreTrainedModel":
     """Freeze the model and put an embedding that holds the adapter's values in its place."""
-    trained = embedding.trained_parameters().values()
+    if not embedding.config.base_dropout:
+        silence_dropout(model)
     model.requires_grad_(False)
     embedding.to(embedding.base.weight.device)
     embedding.train(model.training)
     model.set_input_embeddings(embedding)
-    for parameter in trained:
+    for parameter in embedding.offset_parameters().values():
+        parameter.requires_grad_(True)
+    for parameter in embedding.prompt_parameters().values():
         # m = 0 leaves an empty prompt, which optimizers need not see
-        parameter.requires_grad_(parameter.numel() > 0)
-    if isinstance(embedding, DeptEmbedding):
-        model.register_forward_pre_hook(_tell_positions, with_kwargs=True)
-        model.register_forward_hook(_forget_positions, always_call=True)
-    model.save_pretrained = _refuse_saving
+        parameter.requires_grad_(embedding.config.num_virtual_tokens > 0)
+    if embedding.offset.needs_positions:
+        tell_positions(model)
+    model.save_pretrained = _refuse_saving  # type: ignore[method-assign]
     return model
 
 
-def get_adapter(model: Any) -> PromptEmbedding:
-    """The adapter of an injected model.
+def silence_dropout(model: nn.Module) -> None:
+    """Set every dropout rate in a frozen base to zero; its configuration is left as it is.
 
-    Raises:
-        InputError: if it has none.
+    A base in evaluation mode would do as well, but gradient checkpointing acts in training mode
+    only, and model.train() reaches every module. So the rates go: those of nn.Dropout, and the
+    numbers that models keep for functional dropout, attention's own and layerdrop.
     """
-    embedding = model.get_input_embeddings()
-    if not isinstance(embedding, PromptEmbedding):
-        raise InputError("model: has no adapter; call inject_adapter or load_adapter first")
-    return embedding
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
-def check_model(model: Any) -> nn.Embedding:
+def check_model(model: "PreTrainedModel") -> nn.Embedding:
     """The model's embedding layer, if an adapter can take its place.
 
     Raises:
@@ -89,7 +128,7 @@ def check_model(model: Any) -> nn.Embedding:
         base = model.get_input_embeddings()
     except NotImplementedError:
         base = None
-    if isinstance(base, PromptEmbedding):
+    if isinstance(base, AdeptEmbedding):
         raise InputError("model: already has an adapter; load the base model again")
     if not isinstance(base, nn.Embedding):
         raise InputError(
@@ -107,77 +146,58 @@ def check_model(model: Any) -> nn.Embedding:
     return base
 
 
-def describe_table(model: Any, base: nn.Embedding) -> BaseTable:
-    """Facts by which a saved adapter recognises its base."""
-    with gathered(base.weight) as weight:
-        rms = root_mean_square(weight)
-    vocab_size, hidden_size = full_shape(base.weight)
+def describe_table(
+    model: "PreTrainedModel", weight: Tensor, revision: str | None = None
+) -> BaseTable:
+    """Facts by which a saved adapter recognises its base.
+
+    Args:
+        model: the base; names where it came from.
+        weight: its whole table [V, d].
+        revision: its commit on the hub.
+
+    Raises:
+        InputError: for a table without finite values.
+    """
+    rms = root_mean_square(weight)
     if not rms > 0 or rms == float("inf"):
         raise InputError(f"model: the embedding table has rms {rms}; its weights are not loaded")
-    return BaseTable(
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        rms=rms,
-        name_or_path=getattr(model.config, "_name_or_path", None) or None,
-        revision=getattr(model.config, "_commit_hash", None),
-    )
+    vocab_size, hidden_size = weight.shape
+    name = model.config.name_or_path or None
+    return BaseTable(vocab_size, hidden_size, rms, name, revision)
 
 
-def _initial_prompt(
+def _first_rows(
     config: AdeptConfig,
     table: BaseTable,
     weight: Tensor,
-    tokenizer: Any,
+    tokenizer: "PreTrainedTokenizerBase | None",
     generator: torch.Generator,
 ) -> Tensor:
-    """Rows [m, d] in the table's units."""
+    """Rows [m, d] in the table's units, on the CPU, as `prompt_init` asks."""
     m = config.num_virtual_tokens
-    if config.prompt_init == "text":
+    if config.prompt_init_text:
         if tokenizer is None:
             raise InputError("prompt_init: 'text' needs the tokenizer")
-        assert config.prompt_init_text is not None
 
         def encode(text: str) -> list[int]:
-            return tokenizer(text, add_special_tokens=False).input_ids
+            return list(tokenizer(text, add_special_tokens=False).input_ids)
 
         rows = initializers.text_rows(weight, m, config.prompt_init_text, encode)
     elif config.prompt_init == "normal":
         rows = initializers.normal_rows(m, table.hidden_size, table.rms, generator)
-    elif config.prompt_init == "adapter":
-        assert config.prompt_init_adapter is not None
-        rows = initializers.adapter_rows(config.prompt_init_adapter, m, table.hidden_size)
+    elif config.prompt_init_adapter:
+        _, theirs, tensors = read_adapter(config.prompt_init_adapter)
+        prompt = tensors.get("prompt.weight")
+        rows = initializers.transferred_rows(prompt, theirs.rms, (m, table.hidden_size))
     else:
         rows = initializers.vocab_rows(weight, m, generator)
     return rows.cpu()
 
 
-def _refuse_saving(*args: Any, **kwargs: Any) -> None:
+def _refuse_saving(*args: Any, **kwargs: Any) -> NoReturn:
     """In the place of save_pretrained, whose checkpoint no stock class could read again."""
     raise InputError(
         "save_pretrained: the model has an adapter; save_adapter writes the adapter alone, "
         "merge_adapter makes a stock model of both"
     )
-
-
-def _forget_positions(model: Any, *call: Any) -> None:
-    """Forward hook for DePT: positions hold for one call."""
-    adapter = get_adapter(model)
-    assert isinstance(adapter, DeptEmbedding)
-    adapter.position_ids = None
-
-
-def _tell_positions(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Forward pre-hook for DePT: find each token's position, as the model itself will."""
-    positions = kwargs.get("position_ids")
-    input_ids: Tensor | None = kwargs.get("input_ids", args[0] if args else None)
-    if input_ids is None:
-        return
-    if positions is None:
-        cache = kwargs.get("past_key_values")
-        seen = cache.get_seq_length() if cache is not None else 0
-        mask = kwargs.get("attention_mask")
-        if mask is not None and mask.ndim == 2:
-            positions = (mask.long().cumsum(-1) - 1)[:, seen:]
-        else:
-            positions = torch.arange(seen, seen + input_ids.shape[1])[None]
-    get_adapter(model).position_ids = positions

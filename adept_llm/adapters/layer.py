@@ -1,44 +1,57 @@
-"""The three adapters, each an embedding layer that takes the place of the model's own.
+"""The embedding layer that takes the place of the model's own, and holds a prompt and an offset.
 
 Ids 0..V-1 are words and read the frozen table E [V, d]; ids V..V+m-1 are *virtual tokens* and read
 the trained prompt P [m, d]. Everything behind the embedding layer stays stock.
 
 All trained values are fp32 and in units of u, the root mean square of E's entries: the layer
 computes with E/u and multiplies by u at the end. It is the same class of functions as the papers'
-formulas (W1/u, W2*u, b2*u, P*u are the plain values), and makes one learning rate fit tables of any
-scale.
+formulas (for ADePT W1/u, W2*u, b2*u, P*u are the plain values), and makes one learning rate fit
+tables of any scale.
 """
 
-import math
-from typing import Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable
+from adept_llm.adapters.forms import OffsetForm, PromptForm
+from adept_llm.adapters.methods import METHODS
 from adept_llm.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-class PromptEmbedding(nn.Module):
-    """Prompt tuning (Lester et al. 2021): words E[x], virtual tokens P.
+
+class AdeptEmbedding(nn.Module):
+    """Words E[x] + offset, virtual tokens P; `config.method` names the forms of both.
 
     Args:
         base: the model's own embedding layer, frozen; shared, never copied.
-        config: sizes of the adapter.
+        config: the method and its sizes.
         table: what is known of E.
+
+    Raises:
+        InputError: for sizes that the table cannot serve.
     """
+
+    prompt: PromptForm
+    offset: OffsetForm
 
     def __init__(self, base: nn.Embedding, config: AdeptConfig, table: BaseTable) -> None:
         super().__init__()
-        self.base = plain_layer(base)
+        self.base = unscaled(base)
         self.base_class = type(base)
         self.embed_scale = embed_scale_of(base)
         self.config = config
         self.table = table
-        self.prompt = nn.Parameter(
-            torch.zeros(config.num_virtual_tokens, table.hidden_size, dtype=torch.float32)
-        )  # [m, d], in units of table.rms
+        method, sizes = METHODS[config.method], config.sizes(table)
+        self.prompt, self.offset = method.prompt(sizes), method.offset(sizes)
+        # ZeRO-3 takes parameters away between calls, and their shapes with them
+        self.shapes = {name: tuple(p.shape) for name, p in self.trained_parameters().items()}
+        self.position_ids: Tensor | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -51,41 +64,55 @@ class PromptEmbedding(nn.Module):
         first = self.table.vocab_size
         return list(range(first, first + self.config.num_virtual_tokens))
 
-    def trained_parameters(self) -> dict[str, nn.Parameter]:
-        """Name -> parameter of everything that is trained; the content of a saved adapter."""
-        return {n: p for n, p in self.named_parameters() if not n.startswith("base.")}
+    def prompt_parameters(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter of the prompt."""
+        return {f"prompt.{name}": p for name, p in self.prompt.named_parameters()}
 
-    def _apply(self, fn: Any, recurse: bool = True) -> "PromptEmbedding":
+    def offset_parameters(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter of the offset."""
+        return {f"offset.{name}": p for name, p in self.offset.named_parameters()}
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter of everything that is trained."""
+        return self.prompt_parameters() | self.offset_parameters()
+
+    def frozen_values(self) -> dict[str, Tensor]:
+        """Name -> what is random and frozen, and saved beside the trained parameters."""
+        return {f"prompt.{name}": buffer for name, buffer in self.prompt.named_buffers()}
+
+    def saved_values(self) -> dict[str, Tensor]:
+        """Name -> tensor of a saved adapter."""
+        return self.trained_parameters() | self.frozen_values()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdeptEmbedding":
         """Follow the model to another device, but not to another dtype (INV 4)."""
-        masters = {n: p.detach() for n, p in self.trained_parameters().items()}
-        super()._apply(fn, recurse)
-        for name, parameter in self.trained_parameters().items():
-            if parameter.dtype != torch.float32:
-                parameter.data = masters[name].to(parameter.device, copy=True)
+        masters = {name: value.detach() for name, value in self.saved_values().items()}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in self.saved_values().items():
+            if value.dtype != masters[name].dtype:
+                value.data = masters[name].to(value.device, copy=True)
         return self
 
-    def reset_offset(self, generator: torch.Generator) -> None:
-        """Draw the start of the offset's parameters; nothing to draw for a prompt alone."""
-
-    def offset(self, rows: Tensor, positions: Tensor | None) -> Tensor | None:
-        """Offset to add to word embeddings; None for no offset.
+    def adapt_rows(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None = None) -> Tensor:
+        """E[x] -> E[x] + offset, rounded once, to the table's dtype.
 
         Args:
-            rows: E[x] / u, [..., d].
-            positions: [...], place of each word in its text; only where the method asks for it.
+            rows: E[x], [..., d].
+            word_ids: x, [...].
+            positions: see `forms.OffsetForm`.
         """
-        return None
-
-    def adapt_rows(self, rows: Tensor, positions: Tensor | None = None) -> Tensor:
-        """E[x] -> E[x] + offset, rounded once, to the table's dtype. [..., d] -> [..., d]."""
-        offset = self.offset(rows.to(self.work_dtype) / self.table.rms, positions)
+        offset: Tensor | None = self.offset(self._in_units(rows), word_ids, positions)
         if offset is None:
             return rows
         return (rows.to(offset.dtype) + offset * self.table.rms).to(rows.dtype)
 
     def prompt_rows(self, dtype: torch.dtype) -> Tensor:
         """P in the units of the table, [m, d]."""
-        return (self.prompt.to(self.work_dtype) * self.table.rms).to(dtype)
+        prompt: Tensor = self.prompt(self.work_dtype, lambda ids: self._in_units(self.base(ids)))
+        return (prompt * self.table.rms).to(dtype)
+
+    def _in_units(self, rows: Tensor) -> Tensor:
+        return rows.to(self.work_dtype) / self.table.rms
 
     @property
     def work_dtype(self) -> torch.dtype:
@@ -95,12 +122,13 @@ class PromptEmbedding(nn.Module):
         # give the same bits (INV 7). Training does not need that and stays in fp32.
         return torch.float32 if self.training else torch.float64
 
-    def forward(self, input_ids: Tensor, positions: Tensor | None = None) -> Tensor:
+    def forward(self, input_ids: Tensor) -> Tensor:
         """Ids [batch, seq] -> embeddings [batch, seq, d] in the table's dtype."""
         is_word = input_ids < self.table.vocab_size
-        rows = self.base(torch.where(is_word, input_ids, 0))
+        word_ids = torch.where(is_word, input_ids, 0)
+        rows: Tensor = self.base(word_ids)
         with torch.autocast(rows.device.type, enabled=False):
-            rows = self.adapt_rows(rows, positions)
+            rows = self.adapt_rows(rows, word_ids, self._positions(input_ids))
             if self.config.num_virtual_tokens:
                 index = (input_ids - self.table.vocab_size).clamp(min=0)
                 virtual = F.embedding(index, self.prompt_rows(rows.dtype))
@@ -109,80 +137,28 @@ class PromptEmbedding(nn.Module):
                 rows = rows * torch.tensor(self.embed_scale, dtype=rows.dtype, device=rows.device)
         return rows
 
+    def _positions(self, input_ids: Tensor) -> Tensor | None:
+        """Each word's place in its text, [batch, seq], where `position_ids` were told."""
+        if self.position_ids is None:
+            return None
+        positions = self.position_ids - self.config.num_virtual_tokens
+        return positions.to(input_ids.device).expand(input_ids.shape)
+
     def extra_repr(self) -> str:
         """Shown by print(model)."""
         return f"method={self.config.method}, num_virtual_tokens={self.config.num_virtual_tokens}"
 
 
-class AdeptEmbedding(PromptEmbedding):
-    """ADePT (Tang, Hu and Liu, ICLR 2025): one small network, shared by all words, moves each.
+def get_adapter(model: "PreTrainedModel") -> AdeptEmbedding:
+    """The adapter of an injected model.
 
-        E[x] + relu(E[x] W1 + b1) W2 + b2        W1 [d, r]  b1 [r]  W2 [r, d]  b2 [d]
-
-    W1 starts kaiming-uniform (a = sqrt(5)), the others at zero: training starts from the prompt.
+    Raises:
+        InputError: if it has none.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        d, r = self.table.hidden_size, self.config.bottleneck_size
-        assert r is not None
-        self.w1 = nn.Parameter(torch.empty(d, r, dtype=torch.float32))
-        self.b1 = nn.Parameter(torch.zeros(r, dtype=torch.float32))
-        self.w2 = nn.Parameter(torch.zeros(r, d, dtype=torch.float32))
-        self.b2 = nn.Parameter(torch.zeros(d, dtype=torch.float32))
-
-    def reset_offset(self, generator: torch.Generator) -> None:
-        """Draw W1 by kaiming_uniform(a=sqrt(5)), which is U(-1/sqrt(d), 1/sqrt(d))."""
-        bound = 1 / math.sqrt(self.table.hidden_size)
-        self.w1.uniform_(-bound, bound, generator=generator)
-
-    def offset(self, rows: Tensor, positions: Tensor | None) -> Tensor:
-        """Compute relu(rows W1 + b1) W2 + b2, [..., d] -> [..., d]."""
-        dtype = rows.dtype
-        hidden = torch.matmul(rows, self.w1.to(dtype)) + self.b1.to(dtype)  # [..., r]
-        hidden = F.dropout(hidden, self.config.bottleneck_dropout, self.training)
-        return torch.matmul(F.relu(hidden), self.w2.to(dtype)) + self.b2.to(dtype)
-
-
-class DeptEmbedding(PromptEmbedding):
-    """DePT (Shi and Lipani, ICLR 2024): a low-rank offset by the word's position in the text.
-
-        E[x] + scale * (A B)[position]        A [s, r]  B [r, d]
-
-    A starts normal, B at zero. Virtual tokens are not counted; beyond s positions the offset is
-    zero. The model's forward pre-hook (see `injection`), which knows position_ids, tells positions.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        s, r = self.config.offset_positions, self.config.bottleneck_size
-        assert r is not None
-        self.a = nn.Parameter(torch.empty(s, r, dtype=torch.float32))
-        self.b = nn.Parameter(torch.zeros(r, self.table.hidden_size, dtype=torch.float32))
-        self.position_ids: Tensor | None = None
-
-    def reset_offset(self, generator: torch.Generator) -> None:
-        """Draw A from N(0, 1/r), so that rows of A B have the size of rows of B."""
-        self.a.normal_(0.0, self.a.shape[1] ** -0.5, generator=generator)
-
-    def offset(self, rows: Tensor, positions: Tensor | None) -> Tensor:
-        """Pick scale * (A B)[positions], [..., d]; zero outside 0..s-1."""
-        if positions is None:
-            raise InputError(
-                "dept: the embedding layer knows no positions by itself; call the whole model with "
-                "input_ids"
-            )
-        table = torch.matmul(self.a.to(rows.dtype), self.b.to(rows.dtype))  # [s, d]
-        inside = (positions >= 0) & (positions < table.shape[0])
-        picked = F.embedding(positions.clamp(0, table.shape[0] - 1), table)
-        return self.config.offset_scale * picked * inside[..., None]
-
-    def forward(self, input_ids: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Ids [batch, seq] -> embeddings [batch, seq, d]; see the class for the positions."""
-        if positions is None and self.position_ids is not None:
-            positions = self.position_ids - self.config.num_virtual_tokens
-            positions = positions.to(input_ids.device).expand(input_ids.shape)
-        return super().forward(input_ids, positions)
+    embedding = model.get_input_embeddings()
+    if not isinstance(embedding, AdeptEmbedding):
+        raise InputError("model: has no adapter; call inject_adapter or load_adapter first")
+    return embedding
 
 
 def embed_scale_of(base: nn.Embedding) -> float | None:
@@ -191,24 +167,25 @@ def embed_scale_of(base: nn.Embedding) -> float | None:
     return None if scale is None else float(getattr(base, "scalar_embed_scale", scale))
 
 
-def plain_layer(base: nn.Embedding) -> nn.Embedding:
+def unscaled(base: nn.Embedding) -> nn.Embedding:
     """A layer that reads the same table without scaling; a plain layer is kept as it is.
 
     The adapter works on the table itself and scales afterwards: so a merged table is exact.
     """
-    return base if type(base) is nn.Embedding else layer_of(base.weight, nn.Embedding)
+    return base if type(base) is nn.Embedding else layer_over(base.weight, nn.Embedding)
 
 
-def layer_of(weight: Tensor, kind: type[nn.Embedding], *args: Any) -> nn.Embedding:
-    """An embedding layer of some kind around an existing table [V, d]."""
-    layer = kind(1, 1, *args)
+def layer_over(
+    weight: Tensor, kind: type[nn.Embedding], embed_scale: float | None = None
+) -> nn.Embedding:
+    """An embedding layer of some kind over an existing weight [V, d].
+
+    Args:
+        weight: shared, not copied.
+        kind: class of the layer.
+        embed_scale: for a class that scales its rows.
+    """
+    layer = kind(1, 1) if embed_scale is None else kind(1, 1, None, embed_scale)
     layer.num_embeddings, layer.embedding_dim = weight.shape
     layer.weight = cast(nn.Parameter, weight)
     return layer.to(weight.device)
-
-
-EMBEDDINGS: dict[str, type[PromptEmbedding]] = {
-    "adept": AdeptEmbedding,
-    "dept": DeptEmbedding,
-    "prompt_tuning": PromptEmbedding,
-}

@@ -1,6 +1,6 @@
 """Merge an adapter into the table: a stock model and a stock tokenizer that need no adept_llm.
 
-The offset of ADePT depends on E[x] alone, so E' = E + offset(E) is a plain table. Behind it come
+An offset that depends on the word alone makes a plain table E' = E + offset. Behind it come
 the m rows of P, as special tokens <|adept_0|>.. that the tokenizer by itself puts in front of every
 text, and its chat template in front of every conversation.
 """
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from adept_llm.adapters.config import AdeptConfig
-from adept_llm.adapters.injection import get_adapter
-from adept_llm.adapters.layer import PromptEmbedding, layer_of
+from adept_llm.adapters.layer import AdeptEmbedding, get_adapter, layer_over
+from adept_llm.adapters.methods import METHODS
 from adept_llm.errors import InputError
 
 CHUNK_ROWS = 4096
@@ -31,19 +31,20 @@ def merge_adapter(model: Any, tokenizer: Any) -> tuple[Any, Any]:
     one row, and suppressed in generation_config), and is untied if it was tied.
 
     Args:
-        model: an injected model with method adept or prompt_tuning.
+        model: an injected model of any method but dept.
         tokenizer: the base model's fast tokenizer; it is not changed.
 
     Returns:
         (model, tokenizer), the tokenizer a new one.
 
     Raises:
-        InputError: for DePT, whose offset depends on the position and fits no table.
+        InputError: for DePT, whose offset depends on the position and fits no table, and for a
+            tokenizer that is slow or larger than the table.
     """
     adapter = get_adapter(model)
     check_mergeable(adapter.config)
     tokenizer = _tokenizer_with_virtual_tokens(tokenizer, adapter)
-    _swap_table(model, adapter)
+    _swap_layer(model, adapter)
     _pad_head(model, adapter)
     model.__dict__.pop("save_pretrained", None)  # injection's refusal
     model.config.vocab_size = adapter.table.vocab_size + adapter.config.num_virtual_tokens
@@ -59,33 +60,31 @@ def check_mergeable(config: AdeptConfig) -> None:
     Raises:
         InputError: for DePT, whose offset depends on the position.
     """
-    if config.method == "dept":
+    if not METHODS[config.method].offset.merges:
         raise InputError(
-            "merge: DePT's offset depends on a word's position, so no table can hold it; "
-            "use the adapter unmerged"
+            f"merge: the offset of {config.method} depends on a word's position, so no table can "
+            "hold it; use the adapter unmerged"
         )
 
 
 @torch.no_grad()
-def merged_table(adapter: PromptEmbedding) -> Tensor:
+def merged_rows(adapter: AdeptEmbedding) -> Tensor:
     """[E' ; P] of shape [V + m, d] in the table's dtype: the bits of the layer in eval mode."""
     adapter.eval()
     weight = adapter.base.weight
-    rows = [
-        adapter.adapt_rows(weight[i : i + CHUNK_ROWS]) for i in range(0, len(weight), CHUNK_ROWS)
-    ]
+    every_id = torch.arange(len(weight), device=weight.device)
+    chunks = (every_id[i : i + CHUNK_ROWS] for i in range(0, len(weight), CHUNK_ROWS))
+    rows = [adapter.adapt_rows(weight[ids], ids) for ids in chunks]
     return torch.cat([*rows, adapter.prompt_rows(weight.dtype)])
 
 
-def _swap_table(model: Any, adapter: PromptEmbedding) -> None:
-    table = merged_table(adapter)
-    args = () if adapter.embed_scale is None else (None, adapter.embed_scale)
-    weight = nn.Parameter(table, requires_grad=False)
-    model.set_input_embeddings(layer_of(weight, adapter.base_class, *args))
+def _swap_layer(model: Any, adapter: AdeptEmbedding) -> None:
+    weight = nn.Parameter(merged_rows(adapter), requires_grad=False)
+    model.set_input_embeddings(layer_over(weight, adapter.base_class, adapter.embed_scale))
 
 
 @torch.no_grad()
-def _pad_head(model: Any, adapter: PromptEmbedding) -> None:
+def _pad_head(model: Any, adapter: AdeptEmbedding) -> None:
     """Give the head m more rows of its own, and untie it."""
     head = model.get_output_embeddings()
     # rows that exist already: their logits are suppressed, so any finite row does
@@ -98,7 +97,7 @@ def _pad_head(model: Any, adapter: PromptEmbedding) -> None:
     model.config.tie_word_embeddings = False
 
 
-def _tokenizer_with_virtual_tokens(tokenizer: Any, adapter: PromptEmbedding) -> Any:
+def _tokenizer_with_virtual_tokens(tokenizer: Any, adapter: AdeptEmbedding) -> Any:
     """A copy of the tokenizer that puts the virtual tokens in front of every text."""
     if not getattr(tokenizer, "is_fast", False):
         raise InputError("merge: needs a fast tokenizer (tokenizer.json)")
@@ -111,7 +110,9 @@ def _tokenizer_with_virtual_tokens(tokenizer: Any, adapter: PromptEmbedding) -> 
         return tokenizer
     import copy
 
-    from tokenizers import AddedToken, Tokenizer
+    from tokenizers import AddedToken
+
+    from adept_llm.compat.tokenizers import with_backend
 
     merged = copy.deepcopy(tokenizer)
     # a table may have more rows than its tokenizer has tokens: fill the gap, so that ids agree
@@ -120,7 +121,7 @@ def _tokenizer_with_virtual_tokens(tokenizer: Any, adapter: PromptEmbedding) -> 
     merged.add_tokens([AddedToken(n, special=True, normalized=False) for n in filler + names])
     content = json.loads(merged.backend_tokenizer.to_str())
     content["post_processor"] = _with_prefix(content["post_processor"], names, first)
-    merged._tokenizer = Tokenizer.from_str(json.dumps(content))
+    merged = with_backend(merged, json.dumps(content))
     merged.chat_template = _prefixed_chat_template(merged.chat_template, "".join(names))
     return merged
 

@@ -1,25 +1,26 @@
-"""Save and load an adapter: adapter_config.json, adapter_model.safetensors, nothing of the base."""
+"""Save and read an adapter: adapter_config.json, adapter_model.safetensors, nothing of the base."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable, config_from_json, config_to_json
-from adept_llm.adapters.injection import attach, check_model, describe_table, get_adapter
-from adept_llm.adapters.layer import EMBEDDINGS, PromptEmbedding
-from adept_llm.adapters.sharding import is_sharded
+from adept_llm.adapters.layer import AdeptEmbedding, get_adapter
 from adept_llm.errors import InputError
 from adept_llm.files import write_files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 
-def save_adapter(model: Any, folder: str | Path) -> Path:
+def save_adapter(model: "PreTrainedModel", folder: str | Path) -> Path:
     """Write the adapter of a model; each file appears whole or not at all.
 
     Args:
@@ -34,35 +35,27 @@ def save_adapter(model: Any, folder: str | Path) -> Path:
     """
     adapter = get_adapter(model)
     values = adapter.trained_parameters()
-    if any(is_sharded(value) for value in values.values()):
+    if any(tuple(value.shape) != adapter.shapes[name] for name, value in values.items()):
         raise InputError("adapter: is split over the ranks by ZeRO-3; use trainer.save_model")
     return write_files(Path(folder), adapter_files(adapter, values))
 
 
-def adapter_files(adapter: PromptEmbedding, values: Mapping[str, Tensor]) -> dict[str, bytes]:
-    """File name -> content of a saved adapter with these values, by parameter name."""
+def adapter_files(adapter: AdeptEmbedding, values: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """File name -> content of a saved adapter.
+
+    Args:
+        adapter: says the rest: configuration, base, and what is random and frozen.
+        values: its trained values by parameter name.
+    """
     from safetensors.torch import save
 
+    values = {**values, **adapter.frozen_values()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in values.items()}
     config = json.dumps(config_to_json(adapter.config, adapter.table), indent=2) + "\n"
     return {
         WEIGHTS_FILE: save(tensors, metadata={"format": "pt"}),
         CONFIG_FILE: config.encode(),
     }
-
-
-def load_adapter(model: Any, folder: str | Path) -> Any:
-    """Put a saved adapter into a freshly loaded base model and return the model.
-
-    Raises:
-        InputError: for a missing or damaged adapter, or one of another base.
-    """
-    config, table, tensors = read_adapter(folder)
-    base = check_model(model)
-    table.check_same(describe_table(model, base))
-    embedding = EMBEDDINGS[config.method](base, config, table)
-    copy_values(embedding.trained_parameters(), tensors, folder)
-    return attach(model, embedding)
 
 
 def read_adapter(folder: str | Path) -> tuple[AdeptConfig, BaseTable, dict[str, Tensor]]:
@@ -89,19 +82,35 @@ def read_adapter(folder: str | Path) -> tuple[AdeptConfig, BaseTable, dict[str, 
     return config, table, tensors
 
 
-def copy_values(parameters: dict[str, Any], tensors: dict[str, Tensor], source: str | Path) -> None:
-    """Copy tensors into parameters of the same names and shapes.
+def read_trained(adapter: AdeptEmbedding, folder: str | Path) -> dict[str, Tensor]:
+    """Trained values of a saved adapter, for one that goes on from it.
+
+    Raises:
+        InputError: as `read_adapter`, and if what is random and frozen in the two differs.
+    """
+    _, _, tensors = read_adapter(folder)
+    for name, value in adapter.frozen_values().items():
+        saved = tensors.pop(name, None)
+        if saved is None or not torch.equal(saved, value.cpu()):
+            raise InputError(
+                f"adapter: {folder} was trained with another {name}, which is drawn at random; "
+                "give the same --init_seed, or another --output_dir"
+            )
+    return tensors
+
+
+def copy_values(
+    values: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str | Path
+) -> None:
+    """Copy tensors into values of the same names and shapes.
 
     Raises:
         InputError: if names or shapes differ; nothing is copied then.
     """
-    wanted = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wanted != found:
-        raise InputError(f"adapter: {source} holds {found}, its configuration asks for {wanted}")
+    check_shapes({name: value.shape for name, value in values.items()}, tensors, source)
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+        for name, value in values.items():
+            value.copy_(tensors[name])
 
 
 def check_shapes(

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from adept_llm.adapters import AdeptConfig, BaseTable, check_model
-from adept_llm.adapters.layer import EMBEDDINGS
+from adept_llm.adapters import AdeptConfig, AdeptEmbedding, BaseTable, check_model
+from adept_llm.adapters.injection import silence_dropout
 from adept_llm.compat.torch import storage_id
 from adept_llm.errors import InputError
 from adept_llm.packing import (
@@ -134,7 +134,10 @@ def estimate(
     texts = [_Text([3] * (num_tokens - 2), [4, 2])] * batch_size
     batch = (packed_batch if packed else padded_batch)(virtual, texts)
     try:
-        one, two = (_saved_bytes(_meta_model(model_config, dtype, n), batch) for n in (1, 2))
+        one, two = (
+            _saved_bytes(_meta_model(model_config, dtype, n), batch, adapter.base_dropout)
+            for n in (1, 2)
+        )
     except InputError:
         raise
     except Exception:  # an estimate is advice: models whose layers need real numbers go without
@@ -225,12 +228,14 @@ class _FusedAttention(TorchFunctionMode):
 def _trained_parameters(model: Any, config: AdeptConfig) -> int:
     base = check_model(model)
     table = BaseTable(base.num_embeddings, base.embedding_dim, rms=1.0)
-    adapter = EMBEDDINGS[config.method](base, config, table)
+    adapter = AdeptEmbedding(base, config, table)
     return sum(p.numel() for p in adapter.trained_parameters().values())
 
 
-def _saved_bytes(model: Any, batch: Batch) -> int:
+def _saved_bytes(model: Any, batch: Batch, base_dropout: bool) -> int:
     """Bytes that one forward pass from the embeddings on saves for its backward pass."""
+    if not base_dropout:
+        silence_dropout(model)
     model.train().requires_grad_(False)
     if "packed_layout" in batch["inputs"]:
         use_packed_attention(model)

@@ -21,6 +21,8 @@ from adept_llm.base.memory import check_device, estimate, known_shape
 from adept_llm.base.quantization import check_quantization
 from adept_llm.cli.columns import format_columns
 from adept_llm.cli.parsing import check_writable, parse
+from adept_llm.compat.config import commit_of
+from adept_llm.compat.deepspeed import gathered
 from adept_llm.data import Encoded, Encoder, Example, fingerprint
 from adept_llm.errors import InputError
 from adept_llm.evaluation.measure import make_measure
@@ -69,7 +71,9 @@ def main(argv: Sequence[str]) -> int:
         say(args, f"validation: {measure.report}; data {record.data.validation_fingerprint}")
 
     model = load_model(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
-    model = inject_adapter(model, config, tokenizer)
+    model = inject_adapter(
+        model, config, tokenizer, gather=gathered, revision=commit_of(model.config)
+    )
     batcher = make_batcher(model, args.packing, data.max_length)
     if batcher.why_padded:
         say(args, f"padding instead of packing: {batcher.why_padded}")

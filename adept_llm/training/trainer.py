@@ -61,30 +61,31 @@ class AdeptTrainer(ResumableTrainer):
         self.add_callback(self.speed)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW (or what --optim names) over two groups: the prompt, and the offset's network."""
+        """AdamW (or what --optim names) over two groups: the prompt, and the offset."""
         if self.optimizer is None:
-            trained = get_adapter(self.model).trained_parameters()
-            prompt = trained.pop("prompt")
-            offset = list(trained.values())
-            rate = self.args.offset_learning_rate
-            groups: list[dict[str, Any]] = []
-            if prompt.requires_grad:
-                groups.append({"params": [prompt], "lr": self.args.learning_rate})
-            if offset:
-                groups.append({"params": offset, "lr": rate})
+            rates = (self.args.learning_rate, self.args.offset_learning_rate)
+            groups = [
+                {"params": parameters, "lr": rate}
+                for parameters, rate in zip(self._parts(), rates, strict=True)
+                if parameters
+            ]
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             self.optimizer = kind(groups, weight_decay=self.args.weight_decay, **options)
         return self.optimizer
 
     def learning_rates(self) -> dict[str, float]:
         """The current rate of each group, by its argument's name."""
-        names = ["learning_rate", "offset_learning_rate"]
-        adapter = get_adapter(self.model)
-        if not adapter.prompt.requires_grad:
-            names = names[1:]
+        both = zip(("learning_rate", "offset_learning_rate"), self._parts(), strict=True)
+        names = [name for name, part in both if part]
         assert self.optimizer is not None
         groups = self.optimizer.param_groups
-        return {name: float(group["lr"]) for name, group in zip(names, groups, strict=False)}
+        return {name: float(group["lr"]) for name, group in zip(names, groups, strict=True)}
+
+    def _parts(self) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+        """What is trained of the prompt, and of the offset; either may be empty."""
+        adapter = get_adapter(self.model)
+        prompt, offset = adapter.prompt_parameters(), adapter.offset_parameters()
+        return [p for p in prompt.values() if p.requires_grad], list(offset.values())
 
     def compute_loss(
         self,

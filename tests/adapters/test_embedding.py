@@ -1,36 +1,22 @@
-"""Starts, dropout and positions of the embedding layers."""
-
-from dataclasses import replace
+"""The embedding layer in a model: its start, dropout, positions and number of parameters."""
 
 import pytest
 import torch
 from torch import nn
 
 from adept_llm import AdeptConfig, get_adapter, inject_adapter
-from adept_llm.adapters.config import BaseTable
-from adept_llm.adapters.layer import AdeptEmbedding
-from tests.adapters.test_adapters import METHODS, adapted, prefixed
-from tests.builders import WIDTH, small_model
+from adept_llm.adapters import METHODS, AdeptEmbedding, BaseTable
+from tests.builders import CONFIGS, adapted, embedded, prefixed, small_model
 
 
-@pytest.mark.parametrize("method", ["adept", "dept"])
+@pytest.mark.parametrize("method", METHODS)
 def test_words_start_where_the_table_has_them(method):
     """Training starts from the prompt alone: no offset, in training or after."""
-    model = inject_adapter(small_model("llama"), METHODS[method])
+    model = inject_adapter(small_model("llama"), CONFIGS[method])
     for training in (True, False):
-        model.train(training)
-        ids, seen = prefixed(model), []
-        with get_adapter(model).register_forward_hook(lambda *call: seen.append(call[-1])):  # noqa: B023
-            model(ids)
-        assert torch.allclose(seen[0][:, 4:], get_adapter(model).weight[ids[:, 4:]], atol=1e-6)
-
-
-def test_w1_fills_its_bound():
-    """U(-1/sqrt(d), 1/sqrt(d)), as kaiming_uniform(a=sqrt(5)) on a [r, d] Linear."""
-    w1 = get_adapter(inject_adapter(small_model("llama"), AdeptConfig("adept", 4, 64))).w1
-    bound = WIDTH**-0.5
-    assert 0.99 * bound < w1.max() <= bound and -bound <= w1.min() < -0.99 * bound
-    assert w1.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+        ids = prefixed(model)
+        rows, _ = embedded(model.train(training), ids)
+        assert torch.allclose(rows[:, 5:], get_adapter(model).weight[ids[:, 5:]], atol=1e-6)
 
 
 def test_dropout_is_on_in_training_alone():
@@ -38,22 +24,14 @@ def test_dropout_is_on_in_training_alone():
     model = inject_adapter(small_model("llama"), dropped)
     adapter, ids = get_adapter(model), prefixed(model)
     with torch.no_grad():
-        adapter.w2.normal_(0, 1, generator=torch.Generator().manual_seed(0))
+        adapter.offset.w2.normal_(0, 1, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     model.train()
     assert not torch.equal(adapter(ids), adapter(ids))
     model.eval()
     answer = adapter(ids)
-    adapter.config = replace(dropped, bottleneck_dropout=0.0)
+    adapter.offset.dropout = 0.0
     assert torch.equal(adapter(ids), answer)
-
-
-def embedded(model, ids, **options):
-    """What the model's layer gives for these ids, and the model's output."""
-    seen = []
-    with get_adapter(model).register_forward_hook(lambda *call: seen.append(call[-1])):
-        out = model(ids, **options)
-    return seen[0], out
 
 
 @pytest.mark.parametrize("pads", [None, 0, 3])
@@ -61,10 +39,10 @@ def test_dept_finds_positions_without_position_ids(pads):
     """From the mask, or without one from the columns; in a prefill and behind a cache."""
     model = adapted(method="dept")
     ids = prefixed(model, length=7)
-    expected, _ = embedded(model, ids, position_ids=torch.arange(11)[None])
-    assert not torch.equal(expected[:, 5], get_adapter(model).weight[ids[:, 5]])
+    expected, _ = embedded(model, ids, position_ids=torch.arange(12)[None])
+    assert not torch.equal(expected[:, 6], get_adapter(model).weight[ids[:, 6]])
     ids = torch.cat([torch.zeros(2, pads or 0, dtype=torch.long), ids], 1)
-    mask = None if pads is None else (torch.arange(11 + pads) >= pads).long().expand(2, -1)
+    mask = None if pads is None else (torch.arange(12 + pads) >= pads).long().expand(2, -1)
 
     def upto(end):
         return {} if mask is None else {"attention_mask": mask[:, :end]}

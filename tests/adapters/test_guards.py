@@ -4,27 +4,29 @@ import pytest
 import torch
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter, merge_adapter
+from adept_llm.adapters import METHODS
 from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.demo import MODEL
-from tests.builders import VOCAB, small_model
+from tests.builders import CONFIGS, VOCAB, small_model
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 
 
 def injected(method="adept", dtype=torch.float32):
-    rank = None if method == "prompt_tuning" else 3
-    return inject_adapter(small_model("llama", dtype), AdeptConfig(method, 4, rank))
+    return inject_adapter(small_model("llama", dtype), CONFIGS[method])
 
 
 @pytest.mark.parametrize("cast", [lambda m: m.to(torch.bfloat16), lambda m: m.half()])
-def test_casting_the_model_leaves_the_masters(cast):
-    """INV 4."""
-    model = injected()
-    before = {n: p.clone() for n, p in get_adapter(model).trained_parameters().items()}
+@pytest.mark.parametrize("method", METHODS)
+def test_casting_the_model_leaves_the_masters(method, cast):
+    """INV 4; and what is random and frozen keeps its bits too."""
+    model = injected(method)
+    before = {n: v.clone() for n, v in get_adapter(model).saved_values().items()}
     model = cast(model)
     assert get_adapter(model).weight.dtype != torch.float32
-    after = get_adapter(model).trained_parameters()
-    assert all(p.dtype == torch.float32 and torch.equal(p, before[n]) for n, p in after.items())
+    after = get_adapter(model).saved_values()
+    assert all(v.dtype == before[n].dtype and torch.equal(v, before[n]) for n, v in after.items())
+    assert {p.dtype for p in get_adapter(model).trained_parameters().values()} == {torch.float32}
     assert model(IDS).logits.isfinite().all()
 
 
@@ -36,7 +38,7 @@ def test_masters_on_a_base_of_half_precision(dtype):
 
 def test_autocast_does_not_touch_the_adapter():
     model = injected()
-    torch.nn.init.normal_(get_adapter(model).w2)
+    torch.nn.init.normal_(get_adapter(model).offset.w2)
     plain = get_adapter(model)(IDS)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(get_adapter(model)(IDS), plain)

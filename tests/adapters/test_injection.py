@@ -13,8 +13,7 @@ from transformers import (
 
 from adept_llm import AdeptConfig, InputError, inject_adapter, load_adapter, save_adapter
 from adept_llm.demo import MODEL
-from tests.adapters.test_adapters import adapted
-from tests.builders import VOCAB, WIDTH, small_model
+from tests.builders import VOCAB, WIDTH, adapted, small_model
 
 CONFIG = AdeptConfig("adept", 4, 3)
 

@@ -8,9 +8,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter, merge_adapter
-from adept_llm.adapters.merge import merged_table, virtual_token_name
+from adept_llm.adapters import METHODS
+from adept_llm.adapters.merge import merged_rows, virtual_token_name
 from adept_llm.demo import MODEL
-from tests.adapters.test_adapters import adapted, prefixed
+from tests.builders import adapted, prefixed
 
 M = 5
 TEXT = "The soup was stale."
@@ -23,7 +24,7 @@ def demo(rows=None, tokens=M):
         model.resize_token_embeddings(rows)
     model = inject_adapter(model, AdeptConfig("adept", tokens, 4))
     with torch.no_grad():
-        get_adapter(model).w2.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
+        get_adapter(model).offset.w2.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
     return model, AutoTokenizer.from_pretrained(MODEL)
 
 
@@ -34,9 +35,11 @@ def reloaded(tokenizer, folder):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ["llama-tied", "gemma3", "gpt2"])
-def test_merged_table_has_the_bits_of_the_layer(name, dtype):
-    model = adapted(name, dtype=dtype)
-    layer, table = get_adapter(model), merged_table(get_adapter(model))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"dept"}))
+def test_merged_table_has_the_bits_of_the_layer(method, name, dtype):
+    """INV 7, for every method that merges."""
+    model = adapted(name, method, dtype=dtype)
+    layer, table = get_adapter(model), merged_rows(get_adapter(model))
     for ids in (prefixed(model), prefixed(model)[:, :1], prefixed(model, 1, 1)[:, -1:]):
         expected = table[ids]
         if layer.embed_scale is not None:

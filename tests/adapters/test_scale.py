@@ -1,13 +1,15 @@
 """One learning rate fits tables of any scale: the adapter trains alike on E and on c E."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from adept_llm import AdeptConfig, get_adapter, inject_adapter
-from tests.builders import VOCAB, small_model
+from adept_llm import get_adapter, inject_adapter
+from adept_llm.adapters import METHODS
+from tests.builders import CONFIGS, VOCAB, small_model
 
 SCALE = 37.0
 
@@ -23,8 +25,9 @@ class Divided(nn.Embedding):
 
 def losses(model, method):
     """Ten steps of AdamW on fixed tokens."""
-    rank = None if method == "prompt_tuning" else 3
-    config = AdeptConfig(method, 4, rank, prompt_init="normal")
+    config = CONFIGS[method]
+    if METHODS[method].prompt.takes_rows:
+        config = replace(config, prompt_init="normal")
     adapter = get_adapter(inject_adapter(model, config))
     model.train()
     trained = [p for p in adapter.trained_parameters().values() if p.requires_grad]
@@ -34,7 +37,7 @@ def losses(model, method):
     prefix = torch.tensor(adapter.virtual_token_ids).expand(8, -1)
     found = []
     for _ in range(10):
-        logits = model(torch.cat([prefix, words], 1)).logits[:, 4:-1]
+        logits = model(torch.cat([prefix, words], 1)).logits[:, 5:-1]
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), words[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -43,7 +46,7 @@ def losses(model, method):
     return found
 
 
-@pytest.mark.parametrize("method", ["adept", "dept", "prompt_tuning"])
+@pytest.mark.parametrize("method", METHODS)
 def test_losses_do_not_depend_on_the_tables_scale(method):
     plain = small_model("llama")
     scaled = copy.deepcopy(plain)

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
-from adept_llm.adapters.sharding import gathered, root_mean_square
+from adept_llm.adapters.frozen_table import root_mean_square, whole
 from adept_llm.base.loading import (
     check_context,
     load_config,
@@ -183,8 +183,8 @@ def test_one_revision_is_asked_for_configuration_weights_and_tokenizer(monkeypat
 def test_rms_of_a_table_does_not_depend_on_the_slabs():
     table = torch.randn(9000, 7, generator=torch.Generator().manual_seed(0))
     assert root_mean_square(table) == pytest.approx(table.double().square().mean().sqrt().item())
-    with gathered(table) as whole:
-        assert torch.equal(whole, table)
+    with whole(table) as weight:
+        assert torch.equal(weight, table)
 
 
 def test_a_model_tuned_in_4_bits_is_evaluated_in_4_bits(tmp_path, capsys, monkeypatch):

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adept_llm.adapters import METHODS
 from adept_llm.packing import why_not_packed
 from tests.builders import PACKED, adapted, both, make_examples, small_model
 
@@ -17,7 +18,7 @@ def assert_equal(padded, packed, tolerance=1e-5):
         assert error <= tolerance * gradient.norm().item(), f"{name}: {error}"
 
 
-@pytest.mark.parametrize("method", ["adept", "dept", "prompt_tuning"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", PACKED)
 def test_packed_equals_padded(name, method):
     model = adapted(name, method)
@@ -43,7 +44,7 @@ def test_gradient_checkpointing_changes_nothing(name, reentrant):
     plain = both(adapted(name), examples)
     model = adapted(name)
     model.gradient_checkpointing_enable({"use_reentrant": reentrant})
-    model.train()  # checkpointing acts in training mode only; dropout is 0 in these models
+    model.train()  # checkpointing acts in training mode only
     checkpointed = both(model, examples)
     assert_equal(plain[0], checkpointed[0], 1e-5)
     assert_equal(plain[0], checkpointed[1], 1e-5)

@@ -237,8 +237,8 @@ def test_weight_decay_acts_on_both_groups(tmp_path, data):
 def test_the_logged_speed_is_that_of_all_ranks(tmp_path, data, monkeypatch):
     """Each rank counts its own tokens; Trainer's log is that of the whole run."""
     model = injected()
-    collator, _ = make_collator(model, "shared_prefix", 64)
-    trainer = AdeptTrainer(model, arguments(tmp_path), data, collator)
+    batcher = make_batcher(model, "shared_prefix", 64)
+    trainer = AdeptTrainer(model, arguments(tmp_path), data, batcher)
     for ranks in (1, 3):
         monkeypatch.setattr(Accelerator, "num_processes", property(lambda self, n=ranks: n))
         trainer.speed.count(2, 500)
@@ -252,9 +252,9 @@ def test_a_run_goes_on_with_its_scaled_loss(tmp_path, data):
 
     def trainer_with(scaler):
         model = injected()
-        collator, _ = make_collator(model, "shared_prefix", 64)
+        batcher = make_batcher(model, "shared_prefix", 64)
         args = arguments(tmp_path, max_steps=3, save_strategy="steps", save_steps=2)
-        trainer = AdeptTrainer(model, args, data, collator)
+        trainer = AdeptTrainer(model, args, data, batcher)
         trainer.accelerator.scaler = scaler
         return trainer
 

@@ -17,7 +17,7 @@ import torch
 
 from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
-from adept_llm.compat.deepspeed import bytes_held
+from adept_llm.compat.deepspeed import bytes_held, gathered
 from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
@@ -99,7 +99,7 @@ def train(variant: Variant, steps: int, folder: str) -> dict[str, Any]:
     )  # fmt: skip
     encoder, rows = demo_examples()
     model = load_model(str(MODEL), None, "float32", quantization)
-    model = inject_adapter(model, AdeptConfig("adept", 5, 8))
+    model = inject_adapter(model, AdeptConfig("adept", 5, 8), gather=gathered)
     batcher = make_batcher(model, args.packing, MAX_LENGTH)
     measure = AnswerMeasure.of(encoder, rows[:15], batch_size=4)
     _, result = run(model, args, encoder.encode_all(rows)[0], batcher, measure)

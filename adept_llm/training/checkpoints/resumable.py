@@ -16,7 +16,7 @@ from safetensors.torch import save as to_safetensors
 from torch.utils.data import DataLoader
 
 from adept_llm.adapters import get_adapter
-from adept_llm.adapters.saved import adapter_files, read_adapter
+from adept_llm.adapters.saved import adapter_files, read_trained
 from adept_llm.compat.trainer import HookedTrainer
 from adept_llm.errors import InputError
 from adept_llm.files import write_files
@@ -150,14 +150,14 @@ class ResumableTrainer(HookedTrainer):
 
     def load_best(self, folder: Path) -> None:
         """Take a checkpoint's trained values, on all ranks."""
-        parameters = get_adapter(self.model).trained_parameters()
-        _, _, values = read_adapter(folder)
+        adapter = get_adapter(self.model)
+        parameters, values = adapter.trained_parameters(), read_trained(adapter, folder)
         training_state.set_trained_values(parameters, values, folder, self.engine)
 
     def restore(self, folder: Path) -> None:
         """Give back what `save_checkpoint` took, but for the random number generators."""
-        parameters = get_adapter(self.model).trained_parameters()
-        _, _, values = read_adapter(folder)
+        adapter = get_adapter(self.model)
+        parameters, values = adapter.trained_parameters(), read_trained(adapter, folder)
         training_state.set_trained_values(parameters, values, folder, self.engine)
         moments = load_file(folder / OPTIMIZER_FILE)
         training_state.set_optimizer_state(parameters, self.inner_optimizer, moments, self.engine)

@@ -197,7 +197,9 @@ def test_nothing_of_the_base_is_written(tmp_path):
         "state.pt",
         "trainer_state.json",
     ]
-    assert set(read_adapter(tmp_path / "checkpoint-1")[2]) == {"prompt", "w1", "b1", "w2", "b2"}
+    assert set(read_adapter(tmp_path / "checkpoint-1")[2]) == {
+        "prompt.weight", "offset.w1", "offset.b1", "offset.w2", "offset.b2"
+    }  # fmt: skip
 
 
 def test_the_best_adapter_is_kept_and_given_back(tmp_path):

@@ -1,0 +1,114 @@
+"""Offset forms: four ways to move the rows of words. See `forms.OffsetForm` for the contract."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adept_llm.adapters.forms import OffsetForm, Sizes, values
+from adept_llm.errors import InputError
+
+
+class NoOffset(OffsetForm):
+    """Words stay as the table has them."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Nothing is drawn."""
+
+    def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> None:
+        """None."""
+
+
+class NetworkOffset(OffsetForm):
+    """ADePT (Tang, Hu and Liu, ICLR 2025): one small network, shared by all words, moves each.
+
+        relu(E[x] W1 + b1) W2 + b2        W1 [d, r]  b1 [r]  W2 [r, d]  b2 [d]
+
+    W1 starts kaiming-uniform (a = sqrt(5)), the others at zero.
+    """
+
+    default_size = 19
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        d, r = sizes.hidden_size, sizes.bottleneck_size
+        self.bound = 1 / math.sqrt(d)
+        self.dropout = sizes.bottleneck_dropout
+        self.w1, self.b1 = values(d, r), values(r)
+        self.w2, self.b2 = values(r, d), values(d)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw W1 by kaiming_uniform(a=sqrt(5)), which is U(-1/sqrt(d), 1/sqrt(d))."""
+        self.w1.uniform_(-self.bound, self.bound, generator=generator)
+
+    def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> Tensor:
+        """Compute relu(rows W1 + b1) W2 + b2, [..., d] -> [..., d]."""
+        dtype = rows.dtype
+        hidden = torch.matmul(rows, self.w1.to(dtype)) + self.b1.to(dtype)  # [..., r]
+        hidden = F.dropout(hidden, self.dropout, self.training)
+        return torch.matmul(F.relu(hidden), self.w2.to(dtype)) + self.b2.to(dtype)
+
+
+class PositionOffset(OffsetForm):
+    """DePT (Shi and Lipani, ICLR 2024): a low-rank offset by the word's position in the text.
+
+        scale * (A B)[position]        A [s, r]  B [r, d]
+
+    A starts normal, B at zero. Virtual tokens are not counted; beyond s positions the offset is
+    zero. The model's forward pre-hook (see `injection`), which knows position_ids, tells positions.
+    """
+
+    default_size = 19
+    needs_positions = True
+    merges = False
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.num_positions, self.rank = sizes.offset_positions, sizes.bottleneck_size
+        self.scale = sizes.offset_scale
+        self.a = values(self.num_positions, self.rank)
+        self.b = values(self.rank, sizes.hidden_size)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw A from N(0, 1/r), so that rows of A B have the size of rows of B."""
+        self.a.normal_(0.0, self.rank**-0.5, generator=generator)
+
+    def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> Tensor:
+        """Pick scale * (A B)[positions], [..., d]; zero outside 0..s-1."""
+        if positions is None:
+            raise InputError(
+                "dept: the embedding layer knows no positions by itself; call the whole model with "
+                "input_ids"
+            )
+        offsets = torch.matmul(self.a.to(rows.dtype), self.b.to(rows.dtype))  # [s, d]
+        inside = (positions >= 0) & (positions < self.num_positions)
+        picked = F.embedding(positions.clamp(0, self.num_positions - 1), offsets)
+        return self.scale * picked * inside[..., None]
+
+
+class WordOffset(OffsetForm):
+    """LoRA of the embedding layer (Hu et al., ICLR 2022, on E): a low-rank offset by the word.
+
+        A[x] B        A [V, r]  B [r, d]
+
+    A starts at zero and B at N(0, 1), as in loralib's and PEFT's Embedding layers; r = 8 there too.
+    """
+
+    default_size = 8
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.a = values(sizes.vocab_size, sizes.bottleneck_size)
+        self.b = values(sizes.bottleneck_size, sizes.hidden_size)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw B."""
+        self.b.normal_(generator=generator)
+
+    def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> Tensor:
+        """A[x] B, [..., d]."""
+        return torch.matmul(F.embedding(word_ids, self.a).to(rows.dtype), self.b.to(rows.dtype))
