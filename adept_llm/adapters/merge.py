@@ -6,7 +6,7 @@ text, and its chat template in front of every conversation.
 """
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from adept_llm.adapters.layer import AdeptEmbedding, get_adapter, layer_over
 from adept_llm.adapters.methods import METHODS
 from adept_llm.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 CHUNK_ROWS = 4096
 
 
@@ -24,7 +27,9 @@ def virtual_token_name(index: int) -> str:
     return f"<|adept_{index}|>"
 
 
-def merge_adapter(model: Any, tokenizer: Any) -> tuple[Any, Any]:
+def merge_adapter(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Turn an injected model and its tokenizer into stock ones, ready for save_pretrained.
 
     The model is changed in place: its table becomes [E' ; P], its head gets m more rows (copies of
@@ -78,15 +83,15 @@ def merged_rows(adapter: AdeptEmbedding) -> Tensor:
     return torch.cat([*rows, adapter.prompt_rows(weight.dtype)])
 
 
-def _swap_layer(model: Any, adapter: AdeptEmbedding) -> None:
+def _swap_layer(model: "PreTrainedModel", adapter: AdeptEmbedding) -> None:
     weight = nn.Parameter(merged_rows(adapter), requires_grad=False)
     model.set_input_embeddings(layer_over(weight, adapter.base_class, adapter.embed_scale))
 
 
 @torch.no_grad()
-def _pad_head(model: Any, adapter: AdeptEmbedding) -> None:
+def _pad_head(model: "PreTrainedModel", adapter: AdeptEmbedding) -> None:
     """Give the head m more rows of its own, and untie it."""
-    head = model.get_output_embeddings()
+    head: nn.Linear = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     # rows that exist already: their logits are suppressed, so any finite row does
     extra = head.weight[:1].expand(adapter.config.num_virtual_tokens, -1)
     head.weight = nn.Parameter(torch.cat([head.weight, extra]), requires_grad=False)

@@ -62,9 +62,9 @@ class SuperposedPrompt(PromptForm):
 
         p_i = sum_j M_ij e_j        M [m, k]  e_1..e_k: rows of E, of k words drawn once and frozen
 
-    No softmax: the weights M are free, as published; k = 128 is the paper's plateau. The paper does
-    not say where M starts. Here it is N(0, 1/k), so that rows of P have the size of words. Only the
-    words' ids are saved.
+    No softmax: the weights M are free, as published; k = 128 is the paper's plateau. Where the
+    authors start M was not found. Here it is N(0, 1/k), so that rows of P have the size of words.
+    Only the words' ids are saved.
     """
 
     default_rank = 128

@@ -4,7 +4,7 @@ Under the name `ATTENTION` a model calls the packed kernel when the batch carrie
 plain SDPA otherwise (padded batches, generation), so that nothing has to be switched in between.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from adept_llm.compat.transformers import register_attention, stock_attention
 from adept_llm.packing.kernels import choose_kernel
 from adept_llm.packing.layout import PackedLayout
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 ATTENTION = "adept_shared_prefix"
 
@@ -33,16 +36,17 @@ def shared_prefix_attention(
 ) -> tuple[Tensor, None]:
     """Attention function of a model, query [batch, heads, seq, head_dim] -> [batch, seq, ..]."""
     if packed_layout is None:
-        return stock_attention()(
+        stock: tuple[Tensor, None] = stock_attention()(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
+        return stock
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, heads, head_dim]
     return choose_kernel(q)(q, k, v, packed_layout, scaling, dropout)[None], None
 
 
-def use_packed_attention(model: Any) -> None:
+def use_packed_attention(model: "PreTrainedModel") -> None:
     """Let a model read packed rows; padded batches and generation stay as they were.
 
     Raises:
@@ -55,7 +59,7 @@ def use_packed_attention(model: Any) -> None:
     model.set_attn_implementation(ATTENTION)
 
 
-def why_not_packed(config: Any, longest: int) -> str | None:
+def why_not_packed(config: "PretrainedConfig", longest: int) -> str | None:
     """Why a model cannot read packed rows whose longest sequence has that many tokens, or None."""
     if getattr(config, "attn_logit_softcapping", None):
         return f"{config.model_type} soft-caps its attention"

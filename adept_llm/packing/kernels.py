@@ -148,10 +148,11 @@ def flash_attention(
 
     plan = cast(VarlenPlan, layout.plan(VarlenPlan, query.device))
     k, v = key.index_select(0, plan.key_index), value.index_select(0, plan.key_index)
-    return flash_attn_varlen_func(
+    out: Tensor = flash_attn_varlen_func(
         query, k, v, plan.cu_q, plan.cu_k, plan.max_q, plan.max_k,
         dropout_p=dropout, softmax_scale=scaling, causal=True,
     )  # fmt: skip
+    return out
 
 
 def torch_varlen_attention(
@@ -167,10 +168,11 @@ def torch_varlen_attention(
     k, v = (x.index_select(0, plan.key_index) for x in (key, value))
     if repeats > 1:
         k, v = (x.repeat_interleave(repeats, dim=1) for x in (k, v))
-    return varlen_attn(
+    out: Tensor = varlen_attn(
         query, k, v, plan.cu_q, plan.cu_k, plan.max_q, plan.max_k,
         scale=scaling, window_size=(-1, 0),
     )  # fmt: skip
+    return out
 
 
 @cache
@@ -225,7 +227,7 @@ def flex_attention(
 def _flex(compiled: bool) -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return cast(Any, torch.compile(flex_attention) if compiled else flex_attention)
+    return cast(Callable[..., Any], torch.compile(flex_attention) if compiled else flex_attention)
 
 
 def _pad(indices: list[Tensor]) -> Tensor:

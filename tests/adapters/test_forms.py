@@ -8,7 +8,7 @@ from torch import nn
 
 from adept_llm import AdeptConfig, get_adapter, inject_adapter
 from adept_llm.adapters import METHODS, AdeptEmbedding, BaseTable
-from tests.builders import CONFIGS, adapted, embedded, prefixed
+from tests.builders import CONFIGS, adapted, embedded, prefixed, small_model
 
 WIDE = 400  # of a table for statistics
 
@@ -38,7 +38,7 @@ def adept(p, table, ids, u):
 
 def dept(p, table, ids, u):
     offsets = torch.zeros(*ids.shape, table.shape[1], dtype=torch.float64)
-    offsets[:, :6] = 0.7 * u * (p["offset.a"] @ p["offset.b"])  # the seventh word gets none
+    offsets[:, :6] = u * (p["offset.a"] @ p["offset.b"])  # the seventh word gets none
     return offsets
 
 
@@ -65,6 +65,19 @@ def test_formula_in_float64(method):
     assert torch.equal(found, expected)
     # training computes in fp32
     assert torch.allclose(embedded(model.train(), ids)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_depts_offset_is_scaled():
+    plain, scaled = (
+        inject_adapter(small_model("llama"), AdeptConfig("dept", 4, 3, offset_scale=scale))
+        for scale in (1.0, 0.7)
+    )
+    offsets = []
+    for model in (plain, scaled):
+        adapter, ids = get_adapter(model), prefixed(model)
+        torch.nn.init.ones_(adapter.offset.b)
+        offsets.append(embedded(model, ids)[0][:, 4:] - adapter.weight[ids[:, 4:]])
+    assert torch.allclose(offsets[1], 0.7 * offsets[0], atol=1e-6) and offsets[0].abs().min() > 0
 
 
 def fresh(config):

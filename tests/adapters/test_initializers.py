@@ -76,6 +76,13 @@ def test_transfer_of_another_length_is_refused(tmp_path):
         prompt_of(config)
 
 
+def test_a_prompt_without_rows_of_its_own_cannot_be_transferred(tmp_path):
+    save_adapter(inject_adapter(small_model("llama"), AdeptConfig("dpt", 6)), tmp_path)
+    config = AdeptConfig("adept", 6, 3, prompt_init="adapter", prompt_init_adapter=str(tmp_path))
+    with pytest.raises(InputError, match="makes its prompt from other values"):
+        prompt_of(config)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -31,7 +31,7 @@ def really_saved(name, packing, batch, tokens):
 
 
 @pytest.mark.parametrize("packing", ["shared_prefix", "padded"])
-@pytest.mark.parametrize("name", ["llama-grouped", "qwen3", "gemma3", "gpt_neox"])
+@pytest.mark.parametrize("name", ["llama-grouped", "qwen3", "gemma3", "gpt_neox", "gpt2"])
 def test_activations_are_what_a_real_step_keeps(name, packing):
     config = small_model(name).config
     needs = estimate(config, CONFIG, torch.float32, "none", 8, 40, packing)
