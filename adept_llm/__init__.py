@@ -40,3 +40,7 @@ def __getattr__(name: str) -> Any:
 
     module = "adept_llm.errors" if name == "InputError" else "adept_llm.adapters"
     return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

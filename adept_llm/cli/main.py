@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from adept_llm import __version__
 from adept_llm.errors import InputError
 
 COMMANDS = {
@@ -17,17 +18,22 @@ COMMANDS = {
     "estimate": "parameters and memory of a run, without the weights",
     "tasks": "the benchmark tasks, and their examples as a model reads them",
     "doctor": "what a run needs of this machine, or of all ranks, and what it lacks",
+    "files": "paths of the recipes, DeepSpeed configurations and Slurm scripts",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code, or 2 with one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        print(f"adept_llm {__version__}")
+        return 0
     if not arguments or arguments[0] not in COMMANDS:
         asked = arguments[:1] in (["--help"], ["-h"])
         print(usage(), file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
-    quiet()
+    if arguments[0] != "files":  # torch takes seconds to import; $(adept-llm files ..) needs none
+        quiet()
     module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")
     try:
         return module.main(arguments[1:]) or 0

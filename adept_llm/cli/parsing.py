@@ -75,7 +75,9 @@ def file_arguments(parser: _Parser, path: Path) -> list[str]:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))  # JSON is YAML
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); `adept-llm files` lists ready recipes"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
     except yaml.YAMLError as error:

@@ -28,7 +28,9 @@ def read_deepspeed(path: str | dict[str, Any]) -> dict[str, Any]:
         text = path if path.lstrip().startswith("{") else Path(path).read_text()
         content = json.loads(text)
     except OSError as error:
-        raise InputError(f"deepspeed: {path}: {error.strerror}; see ds_configs/") from error
+        raise InputError(
+            f"deepspeed: {path}: {error.strerror}; `adept-llm files` lists ready ones"
+        ) from error
     except ValueError as error:
         raise InputError(f"deepspeed: {path} is not JSON ({error})") from error
     if not isinstance(content, dict):
