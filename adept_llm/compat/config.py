@@ -7,9 +7,9 @@ from typing import Any
 def commit_of(config: Any) -> str | None:
     """The hub's commit that a model was read from; None for a folder, or where nobody noted it.
 
-    transformers 5.17 to 5.22 note it as `_commit_hash` and leave that out of config.json, as 5.23
-    does, which notes nothing (see `note_commit`). If it changes, saved adapters and checkpoints do
-    not know their base's revision.
+    transformers 5.17 notes it as `_commit_hash`; 5.18 to 5.23 note nothing (see `note_commit`), but
+    still leave that name out of config.json. If it changes, saved adapters and checkpoints do not
+    know their base's revision.
     """
     return getattr(config, "_commit_hash", None)
 

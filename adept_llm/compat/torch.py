@@ -1,4 +1,4 @@
-"""Names of torch that it does not promise to keep. Read in torch 2.11.0 and 2.13.0."""
+"""Names of torch that it does not promise to keep. Read in torch 2.13.0."""
 
 from torch import Tensor
 

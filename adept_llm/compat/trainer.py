@@ -32,7 +32,7 @@ class HookedTrainer(Trainer):
         # Set by Trainer.__init__ from the model's class. If false, Trainer divides our loss by the
         # accumulation steps once more, and counts no target tokens.
         self.model_accepts_loss_kwargs = True
-        # Likewise (since 5.17). If true, Trainer takes the first label of each row for none and
+        # Likewise. If true, Trainer takes the first label of each row for none and
         # counts too few target tokens.
         self._loss_shifts_labels = False
 
