@@ -1,6 +1,6 @@
 """What the tests would not notice: mutmut changes a room line by line and runs the room's tests.
 
-    make mutants ROOM=packing               # or a file of it: ROOM=packing/layout.py
+    make mutants ROOM=packing               # or a file by its own tests: ROOM=packing/layout.py
     nice -n 10 make mutants ROOM=training CHILDREN=2 >mutants.log 2>&1 &
 
 Each room is copied to build/mutants/, changed and tested there; a run that was killed goes on where
@@ -80,8 +80,12 @@ def prepare(room: str) -> Path:
         elif source.is_dir():
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-    first = room.split("/")[0]
+    path = Path(room)
+    first = path.parts[0]
     tests = [f"tests/{first}", *MORE_TESTS.get(first, [])]
+    own = path.with_name(f"test_{path.name}")
+    if (ROOT / "tests" / own).is_file():  # a single file: its own tests
+        tests = [f"tests/{own}"]
     tests += [f"--ignore={slow}" for slow in SLOW]
     only = f"adept_llm/{room}" + ("" if room.endswith(".py") else "/*")
     with (folder / "pyproject.toml").open("a") as file:

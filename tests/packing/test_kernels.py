@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from adept_llm.packing import PackedLayout, attention, kernels
 from adept_llm.packing.kernels import (
+    FlexPlan,
     SdpaPlan,
     VarlenPlan,
     choose_kernel,
@@ -20,7 +21,7 @@ from adept_llm.packing.kernels import (
 )
 from tests.packing.trees import layouts, seen_by_token
 
-CUDA = torch.device("cuda")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 find_torchs_varlen = kernels._torch_varlen.__wrapped__  # without its cache
 
 
@@ -84,22 +85,33 @@ def heads(total, groups, seed=0):
     return q, *(torch.randn(total, groups, 16, generator=generator) for _ in range(2))
 
 
-ALL = [sdpa_attention, flash_attention, torch_varlen_attention, flex_attention]
-
-
-@pytest.mark.parametrize("kernel", ALL)
-@settings(max_examples=30, deadline=None)
-@given(layout=layouts(), groups=st.sampled_from([1, 2, 4]))
-def test_kernels_on_any_tree_of_segments(varlen, kernel, layout, groups):
+def assert_as_dense(kernel, layout, groups):
     q, k, v = heads(sum(layout.lengths), groups)
     with torch.no_grad():
         out = kernel(q, k, v, layout, 0.3, 0.0)
     assert torch.allclose(out.double(), dense_reference(q, k, v, layout, 0.3), atol=1e-5)
 
 
+GROUPS = st.sampled_from([1, 2, 4])
+
+
+@pytest.mark.parametrize("kernel", [sdpa_attention, flash_attention, torch_varlen_attention])
+@settings(max_examples=30, deadline=None)
+@given(layout=layouts(), groups=GROUPS)
+def test_kernels_on_any_tree_of_segments(varlen, kernel, layout, groups):
+    assert_as_dense(kernel, layout, groups)
+
+
+@settings(max_examples=8, deadline=None)
+@given(layout=layouts(), groups=GROUPS)
+def test_flex_attention_on_any_tree_of_segments(layout, groups):
+    """Slow on CPUs, hence fewer."""
+    assert_as_dense(flex_attention, layout, groups)
+
+
 @pytest.mark.parametrize("kernel", [sdpa_attention, flash_attention, torch_varlen_attention])
 @settings(max_examples=10, deadline=None)
-@given(layout=layouts(), groups=st.sampled_from([1, 2, 4]))
+@given(layout=layouts(), groups=GROUPS)
 def test_gradients_on_any_tree_of_segments(varlen, kernel, layout, groups):
     inputs = [x.requires_grad_() for x in heads(sum(layout.lengths), groups)]
     out = dense_reference(*inputs, layout, 0.3)
@@ -129,19 +141,46 @@ def test_varlen_kernels_are_told_to_be_causal(varlen):
     assert varlen.told == {"scale": 0.3, "window_size": (-1, 0)}
 
 
-@pytest.mark.parametrize("plan", [SdpaPlan, VarlenPlan])
-def test_all_layers_share_one_plan(varlen, plan):
-    kernel = {SdpaPlan: sdpa_attention, VarlenPlan: flash_attention}[plan]
+PLANS = [
+    (sdpa_attention, SdpaPlan),
+    (flash_attention, VarlenPlan),
+    (torch_varlen_attention, VarlenPlan),
+    (flex_attention, FlexPlan),
+]
+
+
+@pytest.mark.parametrize(("kernel", "plan"), PLANS)
+def test_all_layers_share_the_plan_of_their_device(varlen, monkeypatch, kernel, plan):
     layout = PackedLayout.shared_prefix(1, [2])
-    kernel(*heads(3, 1), layout, 1.0, 0.0)
-    made = layout.plan(plan, torch.device("cpu"))
-    kernel(*heads(3, 1), layout, 1.0, 0.0)
-    assert layout.plan(plan, torch.device("cpu")) is made
+    layout.plan(plan, CPU)
+    monkeypatch.setattr(plan, "__init__", lambda *given: pytest.fail("a plan was made again"))
+    with torch.no_grad():
+        kernel(*heads(3, 1), layout, 1.0, 0.0)
+
+
+def test_index_tensors_stand_on_the_device_asked_for():
+    """Or each layer of each step would copy them to the GPU again."""
+    layout = PackedLayout((2, 3, 1, 4, 2), (-1, 0, 0, 1, 2))
+    meta = torch.device("meta")
+    plan = SdpaPlan(layout, meta)
+    tensors = [plan.back, *(x for group in plan.groups for x in group if x is not None)]
+    varlen_plan = VarlenPlan(layout, meta)
+    tensors += [varlen_plan.key_index, varlen_plan.cu_q, varlen_plan.cu_k]
+    assert len(tensors) == 1 + 2 + 3 + 3 + 3 and all(x.device == meta for x in tensors)
+
+
+def test_flex_attention_is_compiled_on_cuda_only(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        kernels, "_flex", lambda compiled: asked.append(compiled) or (lambda q, *a, **k: q)
+    )
+    flex_attention(*heads(3, 1), PackedLayout.shared_prefix(1, [2]), 1.0, 0.0)
+    assert asked == [False]
 
 
 def test_texts_behind_one_prefix_are_one_call_without_copies_of_it():
     """Groups by depth: the prefix causal and alone, all texts together behind it."""
-    plan = SdpaPlan(PackedLayout.shared_prefix(3, [2, 0, 4]), torch.device("cpu"))
+    plan = SdpaPlan(PackedLayout.shared_prefix(3, [2, 0, 4]), CPU)
     (none, prefix, causal), (context, texts, mask) = plan.groups
     assert not len(none) and prefix.tolist() == [[0, 1, 2]] and causal is None
     assert context.tolist() == [0, 1, 2] and texts.shape == (2, 4)
@@ -190,7 +229,7 @@ def test_half_precision_on_a_gpu_takes_the_fastest_at_hand(gpu, dtype, machine, 
 @pytest.mark.parametrize(
     "one",
     [query(torch.float32), query(torch.float64)]
-    + [query(d, torch.device("cpu")) for d in (torch.float32, torch.bfloat16, torch.float16)],
+    + [query(d, CPU) for d in (torch.float32, torch.bfloat16, torch.float16)],
 )
 def test_everything_else_takes_sdpa(gpu, one):
     gpu(flash=True, varlen=True)
