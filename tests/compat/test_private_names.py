@@ -24,14 +24,6 @@ NAMES = {
 }  # fmt: skip
 # what compat has no need of, and others must not look at either
 SHUNNED = {"_attn_implementation", "ALL_ATTENTION_FUNCTIONS", "ALL_MASK_ATTENTION_FUNCTIONS"}
-# to go when adapters and evaluation use compat and the batcher
-PENDING = {
-    "adapters/sharding.py",
-    "adapters/merge.py",
-    "adapters/injection.py",
-    "evaluation/label_scoring.py",
-    "evaluation/token_loss.py",
-}
 
 
 def files_with(name):
@@ -43,6 +35,6 @@ def files_with(name):
 @pytest.mark.parametrize("name", sorted(NAMES | SHUNNED))
 def test_a_private_name_stands_in_compat_alone(name):
     found = files_with(name)
-    assert {path for path in found if not path.startswith("compat/")} <= PENDING
+    assert {path for path in found if not path.startswith("compat/")} == set()
     # a name that compat no longer uses is to be dropped here
     assert name in SHUNNED or any(path.startswith("compat/") for path in found)
