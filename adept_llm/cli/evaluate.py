@@ -40,6 +40,9 @@ class EvaluateArguments:
     allow_code_execution: bool = field(
         default=False, metadata={"help": "let mbpp's metric run the programs of the model"}
     )
+    allow_unsandboxed_code: bool = field(
+        default=False, metadata={"help": "let them run also where bubblewrap starts no sandbox"}
+    )
     output_file: str | None = field(default=None, metadata={"help": "JSON with the metrics"})
     predictions_file: str | None = field(
         default=None, metadata={"help": "JSONL with each row's answer, target and scores"}
@@ -67,7 +70,8 @@ def main(argv: Sequence[str]) -> None:
     tuned.check_context()
     task = get_task(args.task) if args.task else None
     rows = read(args, task, tuned)
-    measure = measure_answers(tuned.encoder, rows, task, args.batch_size, args.allow_code_execution)
+    leave = (args.allow_code_execution, args.allow_unsandboxed_code)
+    measure = measure_answers(tuned.encoder, rows, task, args.batch_size, *leave)
     print(f"{measure.report}; data {fingerprint(measure.examples)}")
     batcher = tuned.batcher(args.packing)
     if batcher.why_padded:

@@ -62,7 +62,8 @@ def main(argv: Sequence[str]) -> int:
     measure = None
     if validation:
         batch_size = args.per_device_eval_batch_size
-        measure = make_measure(encoder, validation, task, batch_size, data.allow_code_execution)
+        leave = (data.allow_code_execution, data.allow_unsandboxed_code)
+        measure = make_measure(encoder, validation, task, batch_size, *leave)
     elif args.do_eval:
         raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
     record = start_record(base, config, data, args, data_record(data, examples, train, validation))
