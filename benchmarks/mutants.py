@@ -39,12 +39,20 @@ source_paths = ["adept_llm"]
 only_mutate = {only}
 also_copy = ["ds_configs", "recipes", "slurm"]
 pytest_add_cli_args_test_selection = {tests}
-# seeded examples and no deadlines: a mutant's fate must not hang on chance or on a busy machine
-pytest_add_cli_args = ["--hypothesis-profile=ci", "-p", "no:cacheprovider"]
+pytest_add_cli_args = ["--hypothesis-profile=mutants", "-p", "no:cacheprovider"]
 do_not_mutate_patterns = ['raise \\w+\\(', 'print\\(', 'logger\\.\\w+']
 timeout_multiplier = 5.0
 timeout_constant = 20.0
 process_isolation = "forkserver" # torch is imported once, and each mutant forked from there
+"""
+# seeded and without deadlines, as a mutant's fate must not hang on chance or on a busy machine; one
+# failure is enough, so the smallest failing example is not searched for
+PROFILE = """
+from hypothesis import Phase, settings
+
+settings.register_profile(
+    "mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate)
+)
 """
 
 
@@ -80,6 +88,8 @@ def prepare(room: str) -> Path:
         elif source.is_dir():
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "tests" / "conftest.py").open("a") as file:
+        file.write(PROFILE)
     path = Path(room)
     first = path.parts[0]
     tests = [f"tests/{first}", *MORE_TESTS.get(first, [])]
