@@ -122,14 +122,21 @@ def test_gradients_on_any_tree_of_segments(varlen, kernel, layout, groups):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", [sdpa_attention, torch_varlen_attention, flex_attention])
-def test_dropout_reaches_every_kernel(varlen, kernel):
-    """Those that have none of their own hand over to SDPA; a dropout of 1 drops all."""
+def test_a_dropout_of_1_drops_all():
     layout = PackedLayout.shared_prefix(3, [2, 4])
     q, k, v = heads(9, 2)
-    with torch.no_grad():
-        assert not kernel(q, k, v, layout, 0.3, 1.0).any()
-        assert kernel(q, k, v, layout, 0.3, 0.0).any()
+    assert not sdpa_attention(q, k, v, layout, 0.3, 1.0).any()
+    assert sdpa_attention(q, k, v, layout, 0.3, 0.0).any()
+
+
+@pytest.mark.parametrize("kernel", [torch_varlen_attention, flex_attention])
+def test_kernels_without_dropout_hand_over_to_sdpa(varlen, monkeypatch, kernel):
+    told = []
+    monkeypatch.setattr(kernels, "sdpa_attention", lambda *given: told.append(given))
+    given = (*heads(9, 2), PackedLayout.shared_prefix(3, [2, 4]), 0.3, 0.5)
+    kernel(*given)
+    (got,) = told
+    assert len(got) == len(given) and all(a is b for a, b in zip(got, given, strict=True))
 
 
 def test_varlen_kernels_are_told_to_be_causal(varlen):
