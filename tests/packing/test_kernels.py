@@ -40,7 +40,7 @@ def dense_reference(q, k, v, layout, scaling):
 class Varlen:
     """What flash-attn's and torch's varlen kernels compute on CUDA, and what they were told.
 
-    Causal with the ends of keys and queries aligned; key heads may be fewer.
+    Causal with the ends of keys and queries aligned; only flash-attn's takes fewer key heads.
     """
 
     def __init__(self):
@@ -53,6 +53,7 @@ class Varlen:
         assert cu_q[-1] == len(q) and cu_k[-1] == len(k) == len(v)
         assert max_q == cu_q.diff().max() and max_k == cu_k.diff().max()
         repeats = q.shape[1] // k.shape[1]
+        assert repeats == 1 or "softmax_scale" in told
         out = []
         for i in range(len(cu_q) - 1):
             qi = q[cu_q[i] : cu_q[i + 1]].transpose(0, 1)
