@@ -27,7 +27,7 @@ def demo(m=5, packed=True):
     model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     model = inject_adapter(model, AdeptConfig("adept", m, 3))
     with torch.no_grad():
-        get_adapter(model).w2.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
+        get_adapter(model).offset.w2.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
     return model, make_batcher(model, "shared_prefix" if packed else "padded")
 
 
