@@ -23,7 +23,7 @@ from adept_llm.cli.columns import format_columns
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.compat.config import commit_of
 from adept_llm.compat.deepspeed import gathered
-from adept_llm.data import Encoded, Encoder, Example, fingerprint
+from adept_llm.data import Encoded, Encoder, Example, describe_answers, fingerprint
 from adept_llm.errors import InputError
 from adept_llm.evaluation.measure import make_measure
 from adept_llm.packing import make_batcher
@@ -66,6 +66,7 @@ def main(argv: Sequence[str]) -> int:
     elif args.do_eval:
         raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
     record = start_record(base, config, data, args, data_record(data, examples, train, validation))
+    say(args, f"answers: {describe_answers(examples)}")
     say(args, f"train: {report}; data {record.data.train_fingerprint}")
     if measure:
         say(args, f"validation: {measure.report}; data {record.data.validation_fingerprint}")

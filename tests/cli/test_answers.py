@@ -273,3 +273,8 @@ def test_sampling_is_from_the_whole_vocabulary(capsys, tmp_path, adapter):
     path.write_text(200 * (json.dumps({"prompt": PROMPTS[0]}) + "\n"))
     hot = ["--do_sample", "true", "--temperature", 1e4, "--max_new_tokens", 1, "--batch_size", 200]
     assert len(set(generated(capsys, adapter, path, *hot))) > 60
+
+
+def test_evaluate_says_what_the_answers_are_taken_for(capsys, tmp_path, adapter, sorted_rows):
+    evaluated(adapter, sorted_rows, tmp_path / "p.jsonl")
+    assert "answers: 2 labels: '\\nNo' 40, '\\nYes' 40\n" in capsys.readouterr().out
