@@ -6,8 +6,9 @@ table's precision, so one token decoded alone, a prefill and the merged table gi
 their last bits. Merging on the CPU, as `adept-llm merge` does, is exact everywhere.
 
 A slow float64 is no reason to leave it. The adapter takes 4*d*r operations a token, a model of N
-weights 2*N: for a 7B (d = 4096, r = 19) one 43,000th. A consumer GPU computes a product in float64
-some 130 times slower than one in bf16, which makes that 0.3 % of a forward pass.
+weights 2*N: for a 7B (d = 4096, r = 19) one 43,000th. By the vendors' figures a consumer GPU
+computes a product in float64 some 130 times slower than one in bf16, which makes that 0.3 % of a
+forward pass; nothing of this was measured.
 """
 
 from functools import cache

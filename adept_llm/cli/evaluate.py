@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adept_llm.cli.parsing import check_output, parse
 from adept_llm.cli.tuned import TunedArguments
-from adept_llm.data import Example, fingerprint, own_examples
+from adept_llm.data import Example, describe_answers, fingerprint, own_examples
 from adept_llm.errors import InputError
 from adept_llm.evaluation.answers import write_predictions
 from adept_llm.evaluation.measure import measure_answers
@@ -72,6 +72,7 @@ def main(argv: Sequence[str]) -> None:
     rows = read(args, task, tuned)
     leave = (args.allow_code_execution, args.allow_unsandboxed_code)
     measure = measure_answers(tuned.encoder, rows, task, args.batch_size, *leave)
+    print(f"answers: {describe_answers(measure.examples)}")
     print(f"{measure.report}; data {fingerprint(measure.examples)}")
     batcher = tuned.batcher(args.packing)
     if batcher.why_padded:

@@ -126,6 +126,24 @@ class Encoder:
         (fitted,) = self._fit_chunk([example], None)
         return None if fitted.missing else self._shortened(fitted)
 
+    def encode_each(self, examples: Iterable[Example]) -> "list[Encoded | str]":
+        """Encode examples to answer, one result for each of them.
+
+        Args:
+            examples: What to encode.
+
+        Returns:
+            The ids, or why there are none: how many tokens do not fit.
+
+        Raises:
+            InputError: As `encode`.
+        """
+        stream, found = iter(examples), []
+        while chunk := list(islice(stream, CHUNK)):
+            for fitted in self._fit_chunk(chunk, None):
+                found.append(self._too_long(fitted) or self._shortened(fitted))
+        return found
+
     def encode_all(self, examples: Iterable[Example]) -> tuple[list[Encoded], Report]:
         """Encode many examples to train on and count what became of them.
 
@@ -184,8 +202,7 @@ class Encoder:
             for fitted in self._fit_chunk(chunk, max_new_tokens):
                 encoded.append([] if fitted.missing else cut(fitted))
                 if fitted.missing:
-                    needed = self.max_length + fitted.missing
-                    dropped.append(f"{fitted.example.id}: {needed} tokens even without its context")
+                    dropped.append(f"{fitted.example.id}: {self._too_long(fitted)}")
         kept = [one for one in encoded if one]
         if not kept:
             why = f"; the first: {dropped[0]}" if dropped else ""
@@ -203,6 +220,11 @@ class Encoder:
             longest=max(lengths),
             windows=len(lengths),
         )
+
+    def _too_long(self, fitted: "_Fitted") -> str:
+        """Why an example does not fit; '' where it does."""
+        needed = self.max_length + fitted.missing
+        return f"{needed} tokens even without its context" if fitted.missing else ""
 
     def _fit_chunk(
         self, examples: Sequence[Example], max_new_tokens: int | None

@@ -9,20 +9,19 @@ A file has one of three sets of columns, and no other column::
 `input` may be missing, empty or null.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from adept_llm.data.example import Example
+from adept_llm.data.labels import label_set
 from adept_llm.data.rows import Row, read_rows
 from adept_llm.data.sampling import sample
 from adept_llm.errors import InputError
 
 COLUMN_SETS = (("instruction", "input", "output"), ("prompt", "completion"), ("messages",))
 ROLES = ("system", "user", "assistant")
-MOST_LABELS = 20
 
 
 def read_instructions(path: str | Path, answered: bool = True) -> list[Example]:
@@ -52,23 +51,6 @@ def read_instructions(path: str | Path, answered: bool = True) -> list[Example]:
         one = row if answered else _unanswered(row, columns[-1])
         examples.append(make[columns[-1]](one))
     return examples
-
-
-def label_set(examples: Iterable[Example]) -> tuple[str, ...]:
-    """Find the labels if the targets look like those of a classification.
-
-    They do if there are 2 to 20 distinct ones and each occurs at least twice.
-
-    Args:
-        examples: The training examples.
-
-    Returns:
-        The distinct targets, sorted; () for free text.
-    """
-    counts = Counter(example.target for example in examples)
-    if 2 <= len(counts) <= MOST_LABELS and min(counts.values()) >= 2:
-        return tuple(sorted(counts))
-    return ()
 
 
 def own_examples(

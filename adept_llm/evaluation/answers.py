@@ -174,6 +174,8 @@ class AnswerMeasure:
         """The metrics of an injected model."""
         return self.score(self.predict(model, batcher))
 
+    at_end = __call__
+
     def predict(self, model: "PreTrainedModel", batcher: Batcher) -> list[Prediction]:
         """What an injected model says to each example."""
         if self.examples[0].labels:

@@ -118,7 +118,7 @@ def run(
     finally:
         stop.uninstall()
         progress.close()
-    after = {} if stop.stopped else trainer.measured()
+    after = measure.at_end(trainer.model, batcher) if measure and not stop.stopped else {}
     speed, seconds = trainer.speed, trainer.speed.seconds or float("inf")
     trained = get_adapter(model).trained_parameters().values()
     result = Result(

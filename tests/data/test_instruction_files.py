@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adept_llm.data.example import Example
-from adept_llm.data.instruction_files import label_set, read_instructions
+from adept_llm.data.instruction_files import read_instructions
 from adept_llm.errors import InputError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -133,17 +133,3 @@ def test_unknown_columns_name_the_known_ones(tmp_path, row):
     known = "instruction, input, output or prompt, completion or messages"
     with pytest.raises(InputError, match=rf"d\.jsonl:1: unknown columns: .*; known: {known}"):
         read_instructions(write(tmp_path / "d.jsonl", [row]))
-
-
-def test_labels_are_few_and_repeated():
-    """Free text must not be scored as if it were one of a few labels."""
-
-    def examples(*targets):
-        return [Example("q", "", target, id=f"f:{n}") for n, target in enumerate(targets)]
-
-    assert label_set(examples("yes", "no", "yes", "no")) == ("no", "yes")
-    assert label_set(examples("yes", "no", "yes")) == ()
-    assert label_set(examples("yes", "yes")) == ()
-    assert label_set(examples(*map(str, list(range(20)) * 2))) != ()
-    assert label_set(examples(*map(str, list(range(21)) * 2))) == ()
-    assert label_set([]) == ()

@@ -157,18 +157,20 @@ def test_resumed_losses_are_the_same_bits(tmp_path, accumulation):
         assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
-def test_auto_starts_afresh_without_checkpoints_and_says_so(tmp_path, capsys):
+def test_auto_starts_afresh_without_checkpoints_and_says_so(tmp_path, caplog):
+    caplog.set_level("INFO", "adept_llm")
     losses_of(tmp_path, "auto", max_steps=1)
-    assert "none, training starts at step 0" in capsys.readouterr().out
+    assert "none, training starts at step 0" in caplog.text
 
 
-def test_auto_goes_round_a_cut_file(tmp_path, capsys):
+def test_auto_goes_round_a_cut_file(tmp_path, caplog):
+    caplog.set_level("INFO", "adept_llm")
     whole = losses_of(tmp_path / "run")
     broken = tmp_path / "run" / "checkpoint-8" / "optimizer.safetensors"
     broken.write_bytes(broken.read_bytes()[:-7])
     (tmp_path / "run" / "log.jsonl").unlink()
     assert losses_of(tmp_path / "run", "auto") == {8: whole[8]}
-    out = capsys.readouterr().out
+    out = caplog.text
     assert "skipped" in out and "optimizer.safetensors has" in out
     assert str(tmp_path / "run" / "checkpoint-7") in out
 
