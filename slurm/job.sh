@@ -31,14 +31,20 @@ gpus_on_node() {
     fi
 }
 
-# How Slurm itself is ending this start: "cancelled", "requeued", "timed out", or nothing.  scancel,
-# a preemption and the time limit send the same signals; only the job's state tells them apart.
+# How Slurm itself is ending this start: "timed out", "preempted", "cancelled", "requeued" (by Slurm,
+# which starts it again), or nothing.  scancel, a preemption and the time limit send the same signals;
+# only the job's state tells them apart.
 ended_by_slurm() {
     local shown
     shown=$(scontrol --oneliner show job "$job" 2>/dev/null) || return 0
     case $shown in
-        *JobState=RUNNING*) ;;
+        *JobState=COMPLETING* | *JobState=CANCELLED* | *JobState=PENDING* | *JobState=REQUEUE*) ;;
+        *JobState=TIMEOUT* | *JobState=PREEMPTED*) ;;
+        *) return ;; # RUNNING, or for a moment another state of a job that goes on
+    esac
+    case $shown in
         *Reason=TimeLimit*) echo "timed out" ;;
+        *PreemptTime=[0-9]*) echo preempted ;;
         *" Restarts=${SLURM_RESTART_COUNT:-0} "*) echo cancelled ;;
         *) echo requeued ;;
     esac

@@ -51,6 +51,8 @@ PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 {nodes}
 PartitionName=main Nodes=ALL Default=YES PriorityTier=10 PreemptMode=REQUEUE GraceTime=60
+PartitionName=hasty Nodes=ALL PriorityTier=10 PreemptMode=REQUEUE
+PartitionName=cheap Nodes=ALL PriorityTier=10 PreemptMode=CANCEL
 PartitionName=urgent Nodes=ALL PriorityTier=100 PreemptMode=OFF
 """
 

@@ -13,7 +13,6 @@ from tests.slurm.cluster import why_not
 from tests.slurm.conftest import ROOT, wait_until
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no Slurm: {why_not()}")
-LAUNCHERS = ("srun", "torchrun")
 TOY = Path(__file__).parent / "toy_rank.py"
 
 
@@ -43,11 +42,12 @@ class Job:
     def log(self):
         return (self.out / f"adept-{self.id}.log").read_text()
 
-    def check(self, state, restarts):
-        """Ends so; a requeued job has two starts in its log."""
+    def check(self, state, restarts, more=0):
+        """Ends so, after as many requeues or up to `more` beyond; its log has all starts."""
         self.slurm.wait_for_end(self.id, state)
-        assert self.slurm.field(self.id, "Restarts") == str(restarts), self.log
-        assert f"start {restarts}, " in self.log
+        starts = self.log.count(", on node")
+        assert self.slurm.field(self.id, "Restarts") == str(starts - 1), self.log
+        assert restarts <= starts - 1 <= restarts + more, self.log
         assert self.log.endswith("finished\n") == (state == "COMPLETED"), self.log
 
 
@@ -57,13 +57,12 @@ def timed_out(slurm, folder):
 
     The deaf one does not know the signal before the limit, so that Slurm ends it with SIGTERM.
     """
-    options = {
-        "srun": {}, "torchrun": {"LAUNCHER": "torchrun"}, "last": {"MAX_RESTARTS": "0"},
-        "deaf": {"toy": ["--deaf"]},
-    }  # fmt: skip
+    soon = ("--time=3", "--signal=B:USR1@150")
     return {
-        name: Job(slurm, folder, f"limit-{name}", "--time=1", **given)
-        for name, given in options.items()
+        "srun": Job(slurm, folder, "limit-srun", *soon),
+        "torchrun": Job(slurm, folder, "limit-torchrun", *soon, LAUNCHER="torchrun"),
+        "last": Job(slurm, folder, "limit-last", *soon, MAX_RESTARTS="0"),
+        "deaf": Job(slurm, folder, "limit-deaf", "--time=1", toy=["--deaf"]),
     }
 
 
@@ -112,23 +111,27 @@ def test_one_task_of_an_array_is_cancelled_and_the_other_goes_on(slurm, folder):
     assert "start 1" in logs[0] and "start 1" not in logs[1]
 
 
-def test_preempted_jobs_go_on_and_fail_where_no_further_start_is_allowed(slurm, folder):
+def test_a_preempted_job_goes_on_unless_it_was_its_last_start(slurm, folder):
+    """With a time of grace or none, requeued by Slurm or cancelled; with torchrun: test_jobs.py."""
     jobs = {
-        (launcher, last): Job(
-            slurm, folder, f"{launcher}-preempted-{last}", f"--nodelist={node}", "--gres=gpu:1",
-            LAUNCHER=launcher, MAX_RESTARTS=last,
+        name: Job(
+            slurm, folder, f"preempted-{name}", f"--partition={partition}", "--gres=gpu:1",
+            MAX_RESTARTS=last,
         )
-        for launcher, node in zip(LAUNCHERS, ("node1", "node2"), strict=True)
-        for last in ("0", "1")
+        for name, partition, last in (
+            ("grace", "main", "1"), ("last", "main", "0"),
+            ("no grace", "hasty", "1"), ("cancel", "cheap", "1"),
+        )
     }  # fmt: skip
     for job in jobs.values():
         job.wait_for_start()
     slurm.submit(
         "--partition=urgent", "--nodes=2", "--gres=gpu:2", "--output=/dev/null", "--wrap", "sleep 0"
     )
-    for (_, last), job in jobs.items():
-        job.check(*(("COMPLETED", 1) if last == "1" else ("FAILED", 0)))
-        assert ("give up; the same sbatch goes on" in job.log) == (last == "0")
+    jobs["last"].check("FAILED", restarts=0)
+    assert "give up; the same sbatch goes on from here" in jobs.pop("last").log
+    for job in jobs.values():
+        job.check("COMPLETED", restarts=1)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +169,15 @@ def test_a_job_that_cannot_start_says_how_in_one_line(slurm, folder, tmp_path, s
     assert said.format(cwd=tmp_path) in line
 
 
-@pytest.mark.parametrize("name", ["srun", "torchrun", "last", "deaf"])
-def test_a_job_at_its_time_limit_goes_on_unless_it_was_its_last_start(timed_out, name):
-    timed_out[name].check(*(("FAILED", 0) if name == "last" else ("COMPLETED", 1)))
+@pytest.mark.parametrize("name", ["srun", "torchrun", "deaf"])
+def test_a_job_at_its_time_limit_goes_on(timed_out, name):
+    # on a busy machine a start so close to its limit may be told to stop before it has begun
+    timed_out[name].check("COMPLETED", restarts=1, more=5)
+
+
+def test_a_job_at_its_time_limit_fails_where_it_was_its_last_start(timed_out):
+    timed_out["last"].check("FAILED", restarts=0)
+    assert "give up; the same sbatch goes on from here" in timed_out["last"].log
 
 
 def test_no_log_is_left_where_sbatch_was_called(folder, cancelled):
