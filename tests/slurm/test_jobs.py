@@ -48,8 +48,8 @@ def train(slurm, recipe, out, gpus, **variables):
     )  # fmt: skip
 
 
-def wait_for_step(out, step, seconds=90):
-    wait_until(lambda: (out / LOG_FILE).exists() and len(read_losses(out)) >= step, seconds)
+def wait_for_step(out, step):
+    wait_until(lambda: (out / LOG_FILE).exists() and len(read_losses(out)) >= step)
 
 
 def check_losses(out, recipe):
