@@ -61,7 +61,8 @@ def why_not():
     """Why no cluster can be started here, or None."""
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
-        return f"not installed: {', '.join(missing)} (apt-get install slurmctld slurmd munge)"
+        packages = "slurmctld slurmd slurm-client munge"
+        return f"not installed: {', '.join(missing)} (apt-get install {packages})"
     if os.geteuid() != 0:
         return "not root"
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:

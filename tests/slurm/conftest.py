@@ -39,11 +39,11 @@ class Slurm:
         return found.group(1) if found else None
 
     def wait_for_end(self, job, state="COMPLETED"):
-        wait_until(lambda: self.field(job, "JobState") in ENDS, 150)
+        wait_until(lambda: self.field(job, "JobState") in ENDS, 300)
         assert self.field(job, "JobState") == state
 
 
-def wait_until(condition, seconds=90):
+def wait_until(condition, seconds=180):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 argv = sys.argv[1:]
 output = Path(argv[argv.index("--output_dir") + 1])
+output.mkdir(parents=True, exist_ok=True)
 checkpoint = output / "checkpoint-1"
 names = (
     ("RANK", "SLURM_PROCID"),
