@@ -159,10 +159,12 @@ def _hub_split(task: Task, split: str) -> "Dataset":
     import datasets
     from huggingface_hub import constants, get_session
 
-    way_out = (
-        f"give --data_dir D with D/{split}.jsonl in the hub's columns, "
-        "or set HF_HUB_OFFLINE=1 if it is in the cache"
+    cached = (
+        "unset HF_HUB_OFFLINE, since it is not in the cache"
+        if constants.HF_HUB_OFFLINE
+        else "set HF_HUB_OFFLINE=1 if it is in the cache"
     )
+    way_out = f"give --data_dir D with D/{split}.jsonl in the hub's columns, or {cached}"
     unreachable = f"cannot load {task.path} from the hub {constants.ENDPOINT}"
     try:
         # Without network load_dataset would retry for half a minute.
