@@ -30,6 +30,7 @@ from adept_llm.packing import make_batcher
 from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecord
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+from adept_llm.training.choices import check_choices
 from adept_llm.training.data import read_data
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import adopt_slurm_ranks, join_ranks, leave_together
@@ -116,6 +117,7 @@ def check_base(
         InputError: for a base that cannot carry the adapter, or that does not fit this machine.
     """
     check_writable(str(args.output_dir or ""))
+    check_choices(args)
     if config.prompt_init_adapter:
         read_adapter(config.prompt_init_adapter)
     name = base.model_name_or_path

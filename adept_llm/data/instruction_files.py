@@ -6,9 +6,10 @@ A file has one of three sets of columns, and no other column::
     {"prompt": "the cat in French:", "completion": "le chat"}
     {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}
 
-`input` may be missing, empty or null.
+`input` may be missing, empty or null. Numbers and booleans are read as text, as they are from CSV.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +147,8 @@ def _text(row: Row, field: str) -> str:
         found = ", ".join(row.values) or "none"
         raise InputError(f"{row.where}: field {field!r} is missing; fields there: {found}")
     value = row.values[field]
+    if isinstance(value, bool | int | float):
+        value = json.dumps(value)  # as it stands in a JSON file, and would stand in CSV
     if not isinstance(value, str):
         raise InputError(f"{row.where}: field {field!r} must be a string, not {_kind(value)}")
     return value

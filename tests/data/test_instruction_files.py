@@ -90,7 +90,7 @@ def talk(*roles):
         ({**GOOD, "output": ""}, "field 'output' is empty"),
         ({**GOOD, "output": " \n"}, "field 'output' is empty"),
         ({**GOOD, "instruction": ""}, "field 'instruction' is empty"),
-        ({**GOOD, "output": 4}, "field 'output' must be a string, not int"),
+        ({**GOOD, "output": [4]}, "field 'output' must be a string, not list"),
         ({**GOOD, "output": None}, "field 'output' must be a string, not null"),
         ({**GOOD, "input": ["a"]}, "field 'input' must be a string, not list"),
         ({**GOOD, "inputs": "a"}, "unknown column 'inputs' beside instruction, input, output"),
@@ -133,3 +133,14 @@ def test_unknown_columns_name_the_known_ones(tmp_path, row):
     known = "instruction, input, output or prompt, completion or messages"
     with pytest.raises(InputError, match=rf"d\.jsonl:1: unknown columns: .*; known: {known}"):
         read_instructions(write(tmp_path / "d.jsonl", [row]))
+
+
+def test_numbers_and_booleans_are_read_as_from_csv(tmp_path):
+    """The same table in two formats must not be text in one and a mistake in the other."""
+    (tmp_path / "rows.csv").write_text("prompt,completion\n3,true\n0.5,12\n")
+    (tmp_path / "rows.jsonl").write_text(
+        '{"prompt": 3, "completion": true}\n{"prompt": 0.5, "completion": 12}\n'
+    )
+    csv, jsonl = (read_instructions(tmp_path / f"rows.{kind}") for kind in ("csv", "jsonl"))
+    texts = [(one.input, one.target) for one in jsonl]
+    assert texts == [(one.input, one.target) for one in csv] == [("3", "true"), ("0.5", "12")]
