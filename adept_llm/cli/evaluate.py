@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adept_llm.cli.parsing import check_output, parse
 from adept_llm.cli.tuned import TunedArguments
-from adept_llm.data import Example, fingerprint, own_examples
+from adept_llm.data import Example, describe_answers, fingerprint, own_examples
 from adept_llm.errors import InputError
 from adept_llm.evaluation.answers import write_predictions
 from adept_llm.evaluation.measure import measure_answers
@@ -40,6 +40,9 @@ class EvaluateArguments:
     allow_code_execution: bool = field(
         default=False, metadata={"help": "let mbpp's metric run the programs of the model"}
     )
+    allow_unsandboxed_code: bool = field(
+        default=False, metadata={"help": "let them run also where bubblewrap starts no sandbox"}
+    )
     output_file: str | None = field(default=None, metadata={"help": "JSON with the metrics"})
     predictions_file: str | None = field(
         default=None, metadata={"help": "JSONL with each row's answer, target and scores"}
@@ -69,7 +72,9 @@ def main(argv: Sequence[str]) -> None:
     tuned.check_context()
     task = get_task(args.task) if args.task else None
     rows = read(args, task, tuned)
-    measure = measure_answers(tuned.encoder, rows, task, args.batch_size, args.allow_code_execution)
+    leave = (args.allow_code_execution, args.allow_unsandboxed_code)
+    measure = measure_answers(tuned.encoder, rows, task, args.batch_size, *leave)
+    print(f"answers: {describe_answers(measure.examples)}")
     print(f"{measure.report}; data {fingerprint(measure.examples)}")
     batcher = tuned.batcher(args.packing)
     if batcher.why_padded:

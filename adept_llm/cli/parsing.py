@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +38,8 @@ class _Parser(HfArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            raise InputError(unknown_argument(unknown, self._option_string_actions))
         if self.prepare and not unknown:
             self.prepare(found)
         return found, unknown
@@ -80,6 +83,18 @@ def parse(
         raise
     except (ValueError, ImportError) as error:
         raise InputError(f"arguments: {' '.join(str(error).split())}") from error
+
+
+def unknown_argument(words: Sequence[str], known: Iterable[str]) -> str:
+    """What to say of words that belong to no argument: the first of them, and what is meant."""
+    first = next((word for word in words if word.startswith("-")), words[0])
+    name = first.partition("=")[0]
+    close = get_close_matches(name, [one for one in known if one.startswith("--")], 1)
+    if close:
+        return f"arguments: {name} is unknown; did you mean {close[0]}?"
+    if not name.startswith("-"):
+        return f"arguments: {name!r} belongs to no argument; arguments are --name value"
+    return f"arguments: {name} is unknown; --help lists those that are known"
 
 
 def file_arguments(parser: _Parser, path: Path) -> list[str]:

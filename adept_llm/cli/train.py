@@ -25,13 +25,14 @@ from adept_llm.cli.columns import format_columns
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.compat.config import commit_of
 from adept_llm.compat.deepspeed import gathered
-from adept_llm.data import Encoded, Encoder, Example, fingerprint
+from adept_llm.data import Encoded, Encoder, Example, describe_answers, fingerprint
 from adept_llm.errors import InputError
-from adept_llm.evaluation.measure import make_measure
+from adept_llm.evaluation.measure import check_best, make_measure
 from adept_llm.packing import make_batcher
 from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecord
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+from adept_llm.training.choices import check_choices
 from adept_llm.training.data import read_data
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import (
@@ -114,10 +115,13 @@ def train_in(
     measure = None
     if validation:
         batch_size = args.per_device_eval_batch_size
-        measure = make_measure(encoder, validation, task, batch_size, data.allow_code_execution)
+        leave = (data.allow_code_execution, data.allow_unsandboxed_code)
+        measure = make_measure(encoder, validation, task, batch_size, *leave)
     elif args.do_eval:
         raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
+    check_best(args.metric_for_best_model, measure)
     record = start_record(base, config, data, args, data_record(data, examples, train, validation))
+    say(args, f"answers: {describe_answers(examples)}")
     say(args, f"train: {report}; data {record.data.train_fingerprint}")
     if measure:
         say(args, f"validation: {measure.report}; data {record.data.validation_fingerprint}")
@@ -180,6 +184,7 @@ def check_base(
     Raises:
         InputError: for a base that cannot carry the adapter, or that does not fit this machine.
     """
+    check_choices(args)
     if config.prompt_init_adapter:
         read_adapter(config.prompt_init_adapter)
     name = base.model_name_or_path
@@ -253,6 +258,8 @@ def format_result(method: str, result: Result, args: AdeptTrainingArguments) -> 
     """The final table."""
     rows = [[f"{name} before", f"{value:.4f}"] for name, value in result.before.items()]
     rows += [[f"{name} after", f"{value:.4f}"] for name, value in result.after.items()]
+    if not result.after:
+        rows.append(["mean training loss", f"{result.loss:.4f}"])
     rows += [
         ["trained parameters", f"{result.trained_parameters:,}"],
         ["steps", str(result.steps)],

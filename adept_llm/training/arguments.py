@@ -79,6 +79,9 @@ class DataArguments:
     allow_code_execution: bool = field(
         default=False, metadata={"help": "let mbpp's metric run the programs of the model"}
     )
+    allow_unsandboxed_code: bool = field(
+        default=False, metadata={"help": "let them run also where bubblewrap starts no sandbox"}
+    )
 
     def __post_init__(self) -> None:
         if bool(self.task) == bool(self.train_file):

@@ -1,6 +1,6 @@
 """A thin Trainer: two learning rates, a token-weighted loss, checkpoints of trained values only."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -163,19 +163,20 @@ class AdeptTrainer(ResumableTrainer):
         Raises:
             Stopped: where a signal breaks it off, on all ranks.
         """
-        if not self.measure:
-            return {}
-        with self.stop.evaluating(self.model) if self.stop else nullcontext():
-            return self.measure(self.model, self.batcher)
+        with self._interruptible():
+            return self.measure(self.model, self.batcher) if self.measure else {}
 
     def measured_in_the_end(self) -> dict[str, float]:
-        """The same, of the trained model; broken off, it leaves a checkpoint to go on from.
+        """Those of the trained model; broken off, it leaves a checkpoint to go on from.
 
         Raises:
             Stopped: where a signal breaks it off, on all ranks.
         """
+        if not self.measure:
+            return {}
         try:
-            return self.measured()
+            with self._interruptible():
+                return self.measure.at_end(self.model, self.batcher)
         except Stopped as signal:
             # the best values do not go with the last optimizer state; the last were saved before
             if not self.args.load_best_model_at_end:
@@ -199,6 +200,11 @@ class AdeptTrainer(ResumableTrainer):
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def _interruptible(self) -> AbstractContextManager[None]:
+        if self.stop and self.measure:
+            return self.stop.evaluating(self.model)
+        return nullcontext()
 
     def _save_stopped(self, signal: Stopped) -> None:
         assert self.stop is not None

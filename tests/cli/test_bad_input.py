@@ -68,7 +68,7 @@ def test_missing_column_and_wrong_label_and_empty_file(capsys, tmp_path):
 
 
 def test_malformed_row_of_own_data(capsys, tmp_path, train_file):
-    train_file.write_text(train_file.read_text() + '{"instruction": "x", "output": 3}\n')
+    train_file.write_text(train_file.read_text() + '{"instruction": "x", "output": [3]}\n')
     line = refused(capsys, tmp_path, *train(tmp_path, "--train_file", train_file))
     assert "train.jsonl" in line and "65" in line and "output" in line
 

@@ -160,6 +160,8 @@ def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data):
             script = [0.1, 0.2, 0.9, 0.5, 0.4, 0.3]
             return {"accuracy": script[min(len(seen) - 1, 5)]}
 
+        at_end = __call__
+
     seen = []
     trainer, result = train(
         tmp_path, data, measure=Scripted(), eval_strategy="steps", eval_steps=1,
@@ -184,6 +186,8 @@ def test_the_best_is_kept_though_it_lies_between_two_checkpoints(tmp_path, data)
         def __call__(self, model, batcher):
             seen.append(0)
             return {"accuracy": [0.1, 0.2, 0.3, 0.9, 0.4, 0.3, 0.2, 0.9][len(seen) - 1]}
+
+        at_end = __call__
 
     seen = []
     trainer, _ = train(
