@@ -17,6 +17,22 @@ from adept_llm.errors import InputError
 Prepare = Callable[[argparse.Namespace], None]
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that is given twice, of which YAML takes the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key, _ in node.value:
+            name, line = key.value, key.start_mark.line + 1
+            if isinstance(name, str) and name in seen and name != "<<":
+                raise yaml.YAMLError(
+                    f"'{name}' is given twice, in lines {seen[name]} and {line}; leave one out"
+                )
+            if isinstance(name, str):
+                seen[name] = line
+        return super().construct_mapping(node, deep)
+
+
 class _Parser(HfArgumentParser):
     prepare: Prepare | None = None
 
@@ -88,7 +104,7 @@ def file_arguments(parser: _Parser, path: Path) -> list[str]:
         InputError: for a file that is missing or no mapping of names to values.
     """
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))  # JSON is YAML
+        content = yaml.load(path.read_text("utf-8"), _Loader)  # JSON is YAML
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); `adept-llm files` lists ready recipes"

@@ -42,6 +42,21 @@ def is_quantized(model: "PreTrainedModel") -> bool:
     return getattr(model, "hf_quantizer", None) is not None
 
 
+def quantization_of(model: "PreTrainedModel") -> str:
+    """nf4, int8, another method's name, or none.
+
+    from_pretrained leaves what it was given as `config.quantization_config`; if that is renamed, a
+    run is resumed on a base that is quantised otherwise.
+    """
+    given = getattr(model.config, "quantization_config", None)
+    if given is None:
+        return "none"
+    told = given if isinstance(given, dict) else given.to_dict()
+    if told.get("load_in_4bit"):
+        return str(told.get("bnb_4bit_quant_type", "4 bits"))
+    return "int8" if told.get("load_in_8bit") else str(told.get("quant_method"))
+
+
 def accept_quantized(model: "PreTrainedModel") -> None:
     """Let Trainer take a quantised model without peft's adapters.
 
