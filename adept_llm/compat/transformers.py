@@ -42,7 +42,7 @@ def is_quantized(model: "PreTrainedModel") -> bool:
     return getattr(model, "hf_quantizer", None) is not None
 
 
-def quantization_of(model: Any) -> str:
+def quantization_of(model: "PreTrainedModel") -> str:
     """nf4, int8, another method's name, or none.
 
     from_pretrained leaves what it was given as `config.quantization_config`; if that is renamed, a

@@ -1,6 +1,6 @@
 """A thin Trainer: two learning rates, a token-weighted loss, checkpoints of trained values only."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -157,26 +157,29 @@ class AdeptTrainer(ResumableTrainer):
             logs["tokens_per_second"] = round(speed, 1)
         super().log(logs, start_time)
 
-    def measured(self) -> dict[str, float]:
+    def measured(self, at_end: bool = False) -> dict[str, float]:
         """The metrics of the model as it is; none where nothing is measured.
 
-        Raises:
-            Stopped: where a signal breaks it off, on all ranks.
-        """
-        with self._interruptible():
-            return self.measure(self.model, self.batcher) if self.measure else {}
-
-    def measured_in_the_end(self) -> dict[str, float]:
-        """Those of the trained model; broken off, it leaves a checkpoint to go on from.
+        Args:
+            at_end: whether those too that take long.
 
         Raises:
             Stopped: where a signal breaks it off, on all ranks.
         """
         if not self.measure:
             return {}
+        with self.stop.evaluating(self.model) if self.stop else nullcontext():
+            measure = self.measure.at_end if at_end else self.measure
+            return measure(self.model, self.batcher)
+
+    def measured_in_the_end(self) -> dict[str, float]:
+        """The same, of the trained model; broken off, it leaves a checkpoint to go on from.
+
+        Raises:
+            Stopped: where a signal breaks it off, on all ranks.
+        """
         try:
-            with self._interruptible():
-                return self.measure.at_end(self.model, self.batcher)
+            return self.measured(at_end=True)
         except Stopped as signal:
             # the best values do not go with the last optimizer state; the last were saved before
             if not self.args.load_best_model_at_end:
@@ -200,11 +203,6 @@ class AdeptTrainer(ResumableTrainer):
             self.args, self.state, self.control, metrics
         )
         return metrics
-
-    def _interruptible(self) -> AbstractContextManager[None]:
-        if self.stop and self.measure:
-            return self.stop.evaluating(self.model)
-        return nullcontext()
 
     def _save_stopped(self, signal: Stopped) -> None:
         assert self.stop is not None
