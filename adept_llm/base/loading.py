@@ -1,5 +1,7 @@
 """The frozen model and its tokenizer: everything checked before a weight is read."""
 
+import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,14 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
 
     if Path(name_or_path).is_dir() and not (Path(name_or_path) / "config.json").is_file():
         raise InputError(f"model_name_or_path: {name_or_path} has no config.json")
+    local = Path(name_or_path) / "config.json"
+    if local.is_file():
+        _check_model_type(local)
     try:
         return AutoConfig.from_pretrained(name_or_path, revision=revision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
+        if local.is_file():
+            raise InputError(f"model_name_or_path: {local}: {_first_line(error)}") from error
         raise InputError(
             f"model_name_or_path: {name_or_path} is neither a folder here nor a model the hub "
             f"gives out ({_first_line(error)}); give a local folder"
@@ -43,7 +50,15 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(name_or_path, revision=revision)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a tokenizer.model is read by whatever libraries are there
+        if _has_only_sentencepiece(Path(name_or_path)):
+            raise InputError(
+                f"tokenizer: {name_or_path} has a tokenizer.model, but no tokenizer.json; "
+                "`pip install sentencepiece protobuf` converts it when it is read "
+                f"({_first_line(error)})"
+            ) from error
+        if not isinstance(error, OSError | ValueError | ImportError):
+            raise
         raise InputError(f"tokenizer: {name_or_path} has none ({_first_line(error)})") from error
 
 
@@ -123,6 +138,11 @@ def check_context(
     context = getattr(config, "max_position_embeddings", None)
     if context is None:
         return
+    if num_virtual_tokens > context - 2:
+        raise InputError(
+            f"num_virtual_tokens: {num_virtual_tokens} virtual tokens leave no room for text in "
+            f"the model's context of {context}; set --num_virtual_tokens {context // 2} or less"
+        )
     if num_virtual_tokens + max_length > context:
         raise InputError(
             f"max_length: {num_virtual_tokens} virtual tokens and {max_length} tokens of text "
@@ -136,6 +156,34 @@ def check_context(
             f"{max_new_tokens} new ones exceed the model's context of {context}; lower "
             f"--max_new_tokens or --max_length by {surplus}"
         )
+
+
+def _check_model_type(path: Path) -> None:
+    """Refuse a config.json that is damaged, or of a kind that transformers does not know.
+
+    Raises:
+        InputError: naming the kind.
+    """
+    from transformers import CONFIG_MAPPING
+    from transformers import __version__ as version
+
+    try:
+        kind = json.loads(path.read_text("utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"model_name_or_path: {path} is damaged ({_first_line(error)})") from error
+    if kind is None:
+        raise InputError(f"model_name_or_path: {path} names no model_type; complete it")
+    if kind not in CONFIG_MAPPING:
+        close = get_close_matches(str(kind), list(CONFIG_MAPPING), 1)
+        meant = f"did you mean {close[0]}? Otherwise " if close else ""
+        raise InputError(
+            f"model_name_or_path: {path}: transformers {version} knows no model_type {kind!r}; "
+            f"{meant}upgrade transformers or take another model"
+        )
+
+
+def _has_only_sentencepiece(folder: Path) -> bool:
+    return (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,8 @@
-"""adept-llm generate: answers of a tuned model."""
+"""adept-llm generate: answers of a tuned model.
+
+Each row of a file gets one line, with an answer or with the error why there is none. The exit code
+is 0 where all rows were answered, 1 where some were not, 2 where nothing was done.
+"""
 
 import json
 import sys
@@ -32,7 +36,8 @@ class GenerateArguments:
         default=None, metadata={"help": "rows as for --train_file; answers may be missing"}
     )
     output_file: str | None = field(
-        default=None, metadata={"help": "JSONL with id and answer; default: standard output"}
+        default=None,
+        metadata={"help": "JSONL with id and answer, or id and error; default: standard output"},
     )
     max_new_tokens: int = field(default=64, metadata={"help": "longest answer"})
     num_beams: int = field(default=1, metadata={"help": "1 is greedy"})
@@ -64,8 +69,11 @@ class GenerateArguments:
         return Decoding(self.max_new_tokens, self.num_beams, temperature, self.top_p)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     """Load base and adapter, answer, print or write.
+
+    Returns:
+        0, or 1 where a row of the file has an error instead of an answer.
 
     Raises:
         InputError: for an adapter or rows that do not fit.
@@ -73,16 +81,32 @@ def main(argv: Sequence[str]) -> None:
     given, args = parse([TunedArguments, GenerateArguments], argv)
     tuned = given.open()
     tuned.check_context(args.max_new_tokens)
-    encoded, report = tuned.encoder.encode_all(examples(args))
-    if report.dropped or report.truncated:
-        print(report, file=sys.stderr)
-    answered = zip(encoded, answers(tuned, encoded, args), strict=True)
+    rows = examples(args)
+    encoded = tuned.encoder.encode_each(rows)
+    fitting = [one for one in encoded if isinstance(one, Encoded)]
+    if args.prompt and not fitting:
+        limit = f"but max_length is {tuned.max_length}: shorten it, or raise --max_length"
+        raise InputError(f"prompt: {encoded[0]}, {limit}")
+    shortened = sum(one.truncated > 0 for one in fitting)
+    if shortened or len(fitting) < len(rows):
+        print(
+            f"{len(rows)} rows: {shortened} shortened to max_length {tuned.max_length}, "
+            f"{len(rows) - len(fitting)} too long to be answered",
+            file=sys.stderr,
+        )
+    found = iter(answers(tuned, fitting, args) if fitting else ())
+    told = [
+        {"id": row.id, "error": f"max_length {tuned.max_length} is too short: {one}"}
+        if isinstance(one, str)
+        else {"id": row.id, "answer": next(found)}
+        for row, one in zip(rows, encoded, strict=True)
+    ]
+    lines = [json.dumps(one, ensure_ascii=False) for one in told]
     if args.output_file:
-        lines = [json.dumps({"id": e.id, "answer": a}, ensure_ascii=False) for e, a in answered]
         write_whole(Path(args.output_file), ("\n".join(lines) + "\n").encode())
-        return
-    for row, answer in answered:
-        print(answer if args.prompt else json.dumps({"id": row.id, "answer": answer}), flush=True)
+    else:
+        print("\n".join([told[0]["answer"]] if args.prompt else lines), flush=True)
+    return int(len(fitting) < len(rows))
 
 
 def examples(args: GenerateArguments) -> list[Example]:

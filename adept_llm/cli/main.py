@@ -68,7 +68,6 @@ def show_log() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers = [handler]
-    log.propagate = False
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
 """adept-llm merge: base model and adapter become a stock checkpoint."""
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
 
 from adept_llm.adapters import merge_adapter
 from adept_llm.adapters.merge import check_mergeable
@@ -33,6 +38,26 @@ def main(argv: Sequence[str]) -> None:
     check_mergeable(tuned.config)
     tokenizer = tuned.tokenizer
     model, tokenizer = merge_adapter(tuned.model, tokenizer)
-    model.save_pretrained(args.output_dir)
-    tokenizer.save_pretrained(args.output_dir)
+    save_whole(Path(args.output_dir), model, tokenizer)
     print(f"merged model: {args.output_dir}")
+
+
+def save_whole(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Save both into a folder that appears when all of it is written, or not at all.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.parent / f".{folder.name}.unfinished-{os.getpid()}"
+    try:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        unfinished.rename(folder)
+    except (OSError, SafetensorError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"output_dir: {folder}: {why}; nothing is left there, name a folder with room"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

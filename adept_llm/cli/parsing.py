@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,11 +17,29 @@ from adept_llm.errors import InputError
 Prepare = Callable[[argparse.Namespace], None]
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that is given twice, of which YAML takes the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key, _ in node.value:
+            name, line = key.value, key.start_mark.line + 1
+            if isinstance(name, str) and name in seen and name != "<<":
+                raise yaml.YAMLError(
+                    f"'{name}' is given twice, in lines {seen[name]} and {line}; leave one out"
+                )
+            if isinstance(name, str):
+                seen[name] = line
+        return super().construct_mapping(node, deep)
+
+
 class _Parser(HfArgumentParser):
     prepare: Prepare | None = None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            raise InputError(unknown_argument(unknown, self._option_string_actions))
         if self.prepare and not unknown:
             self.prepare(found)
         return found, unknown
@@ -66,6 +85,18 @@ def parse(
         raise InputError(f"arguments: {' '.join(str(error).split())}") from error
 
 
+def unknown_argument(words: Sequence[str], known: Iterable[str]) -> str:
+    """What to say of words that belong to no argument: the first of them, and what is meant."""
+    first = next((word for word in words if word.startswith("-")), words[0])
+    name = first.partition("=")[0]
+    close = get_close_matches(name, [one for one in known if one.startswith("--")], 1)
+    if close:
+        return f"arguments: {name} is unknown; did you mean {close[0]}?"
+    if not name.startswith("-"):
+        return f"arguments: {name!r} belongs to no argument; arguments are --name value"
+    return f"arguments: {name} is unknown; --help lists those that are known"
+
+
 def file_arguments(parser: _Parser, path: Path) -> list[str]:
     """A file's entries as command line words.
 
@@ -73,7 +104,7 @@ def file_arguments(parser: _Parser, path: Path) -> list[str]:
         InputError: for a file that is missing or no mapping of names to values.
     """
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))  # JSON is YAML
+        content = yaml.load(path.read_text("utf-8"), _Loader)  # JSON is YAML
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); `adept-llm files` lists ready recipes"

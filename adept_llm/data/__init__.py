@@ -2,7 +2,8 @@
 
 from adept_llm.data.encoding import Encoded, Encoder, Report
 from adept_llm.data.example import Example, fingerprint
-from adept_llm.data.instruction_files import label_set, own_examples, read_instructions
+from adept_llm.data.instruction_files import own_examples, read_instructions
+from adept_llm.data.labels import describe_answers, label_set
 from adept_llm.data.templates import TEMPLATES
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Encoder",
     "Example",
     "Report",
+    "describe_answers",
     "fingerprint",
     "label_set",
     "own_examples",

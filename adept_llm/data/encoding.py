@@ -1,17 +1,18 @@
 """From examples to token ids, without ever moving or cutting a target.
 
 Prompt and target are tokenised apart, so that their boundary is fixed and the prompt's ids are the
-same whatever the target. What is too long loses tokens of its context, nowhere else: to train on,
+same whatever the target. What is too long loses words of its context, nothing else: to train on,
 all but the piece that holds the answer (or the beginning); to measure on, it is read in overlapping
 windows, since where the answer stands must not be known.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from adept_llm.data.example import Example
+from adept_llm.data.shortening import LongContext
 from adept_llm.data.templates import Prompt, render, target_gap
 from adept_llm.data.tokens import Splitter, Tokens
 from adept_llm.errors import InputError
@@ -32,7 +33,7 @@ class Encoded:
         target_ids: The target and EOS.
         id: The example's id.
         label: Index of the target in the example's labels; -1 for free text.
-        truncated: Number of tokens that were removed from the context.
+        truncated: Number of tokens by which the prompt is shorter than with its whole context.
     """
 
     prompt_ids: list[int]
@@ -123,8 +124,25 @@ class Encoder:
         Raises:
             InputError: The chat template refuses the conversation.
         """
-        (fitted,) = self._fit_chunk([example], None)
-        return None if fitted.missing else self._shortened(fitted)
+        ((found, *_),) = self._encode_chunk([example], None, _one_piece)
+        return found if isinstance(found, Encoded) else None
+
+    def encode_each(self, examples: Iterable[Example]) -> "list[Encoded | str]":
+        """Encode examples to answer, one result for each of them.
+
+        Args:
+            examples: What to encode.
+
+        Returns:
+            The ids, or why there are none: how many tokens do not fit.
+
+        Raises:
+            InputError: As `encode`.
+        """
+        stream, found = iter(examples), []
+        while chunk := list(islice(stream, CHUNK)):
+            found += [one for one, *_ in self._encode_chunk(chunk, None, _one_piece)]
+        return found
 
     def encode_all(self, examples: Iterable[Example]) -> tuple[list[Encoded], Report]:
         """Encode many examples to train on and count what became of them.
@@ -138,7 +156,7 @@ class Encoder:
         Raises:
             InputError: Nothing is left, or as `encode`.
         """
-        kept, report = self._encode_stream(examples, None, lambda fitted: [self._shortened(fitted)])
+        kept, report = self._encode_stream(examples, None, _one_piece)
         return [one for each in kept for one in each], report
 
     def encode_windows(
@@ -158,7 +176,7 @@ class Encoder:
         Raises:
             InputError: Nothing is left, or as `encode`.
         """
-        return self._encode_stream(examples, max_new_tokens, self._windows)
+        return self._encode_stream(examples, max_new_tokens, _windows)
 
     def label_ids(self, labels: Sequence[str]) -> list[list[int]]:
         """Tokenise label words just as targets are, but without EOS.
@@ -175,17 +193,16 @@ class Encoder:
         self,
         examples: Iterable[Example],
         max_new_tokens: int | None,
-        cut: Callable[["_Fitted"], list[Encoded]],
+        cut: "_Cut",
     ) -> tuple[list[list[Encoded]], Report]:
         encoded: list[list[Encoded]] = []
         dropped: list[str] = []
         stream = iter(examples)
         while chunk := list(islice(stream, CHUNK)):
-            for fitted in self._fit_chunk(chunk, max_new_tokens):
-                encoded.append([] if fitted.missing else cut(fitted))
-                if fitted.missing:
-                    needed = self.max_length + fitted.missing
-                    dropped.append(f"{fitted.example.id}: {needed} tokens even without its context")
+            found = self._encode_chunk(chunk, max_new_tokens, cut)
+            for example, each in zip(chunk, found, strict=True):
+                encoded.append([one for one in each if isinstance(one, Encoded)])
+                dropped += [f"{example.id}: {one}" for one in each if isinstance(one, str)]
         kept = [one for one in encoded if one]
         if not kept:
             why = f"; the first: {dropped[0]}" if dropped else ""
@@ -204,58 +221,67 @@ class Encoder:
             windows=len(lengths),
         )
 
-    def _fit_chunk(
-        self, examples: Sequence[Example], max_new_tokens: int | None
-    ) -> "list[_Fitted]":
+    def _encode_chunk(
+        self, examples: Sequence[Example], max_new_tokens: int | None, cut: "_Cut"
+    ) -> "list[list[Encoded | str]]":
+        """Each example's sequences, or one reason why it does not fit."""
         prompts = [render(self.template, example, self.tokenizer) for example in examples]
         tokens = self._splitter.prompts([prompt.text for prompt in prompts])
         targets = self._tokenize_targets([example.target for example in examples])
         self._remember_labels(examples)
-        fitted = []
-        for example, prompt, ids, target in zip(examples, prompts, tokens, targets, strict=True):
-            removable = _inside(prompt.context, ids.spans)
-            longest = max([0, *map(len, self._label_ids.get(example.labels, []))])
-            # Were room kept for the target's own length, the length of a shortened prompt would
-            # give the answer away.
-            answer = longest or max_new_tokens or len(target)
-            room = self.max_length - (len(ids.ids) - len(removable)) - answer - 1
-            fitted.append(_Fitted(example, prompt, ids, target, removable, room))
-        return fitted
+        fitted = [
+            _Fitted(
+                example,
+                prompt,
+                ids,
+                [*target, self._splitter.eos],
+                self._room(example, target, max_new_tokens),
+            )
+            for example, prompt, ids, target in zip(examples, prompts, tokens, targets, strict=True)
+        ]
+        shortened = self._shorten([one for one in fitted if one.too_long], cut)
+        return [
+            next(shortened) if one.too_long else [one.encoded(one.tokens.ids)] for one in fitted
+        ]
 
-    def _shortened(self, fitted: "_Fitted") -> Encoded:
-        """All of the context that fits, around the answer where its place is known."""
-        size, first = min(fitted.room, len(fitted.removable)), 0
-        if fitted.prompt.focus:
-            start, end = fitted.prompt.focus
-            # Byte-level tokens begin with the space before a word: they need only touch it.
-            touching = [i for i, (a, b) in enumerate(fitted.tokens.spans) if a < end and b > start]
-            middle = (touching[0] + touching[-1]) // 2 - fitted.removable.start if touching else 0
-            first = max(0, min(middle - size // 2, len(fitted.removable) - size))
-        return self._encoded(fitted, first, size)
+    def _room(self, example: Example, target: list[int], max_new_tokens: int | None) -> int:
+        """Tokens that a prompt may have.
 
-    def _windows(self, fitted: "_Fitted") -> list[Encoded]:
-        """The context, if need be in pieces that overlap by half."""
-        size, total = fitted.room, len(fitted.removable)
-        if size >= total or size == 0:
-            return [self._encoded(fitted, 0, min(size, total))]
-        last = total - size
-        starts = [*range(0, last, max(1, size // 2)), last]
-        return [self._encoded(fitted, first, size) for first in starts]
+        Were room kept for the target's own length where it is to be told, the length of a
+        shortened prompt would give the answer away.
+        """
+        longest = max([0, *map(len, self._label_ids.get(example.labels, []))])
+        return self.max_length - (longest or max_new_tokens or len(target)) - 1
 
-    def _encoded(self, fitted: "_Fitted", first: int, size: int) -> Encoded:
-        """Keep `size` tokens of the context from its token `first` on."""
-        tokens, removable, example = fitted.tokens, fitted.removable, fitted.example
-        start = removable.start + first
-        stop = start + size
-        # A character of several tokens goes as a whole: half of its bytes would be no text.
-        while removable.start < start < stop and _share_character(tokens.spans, start):
-            start += 1
-        while start < stop < removable.stop and _share_character(tokens.spans, stop):
-            stop -= 1
-        ids = tokens.ids[: removable.start] + tokens.ids[start:stop] + tokens.ids[removable.stop :]
-        label = example.labels.index(example.target) if example.labels else -1
-        target = [*fitted.target, self._splitter.eos]
-        return Encoded(ids, target, example.id, label, len(removable) - (stop - start))
+    def _shorten(self, fitted: "Sequence[_Fitted]", cut: "_Cut") -> "Iterator[list[Encoded | str]]":
+        """Cut contexts until all prompts fit: tokenised anew, they may be longer than reckoned."""
+        if not fitted:
+            return iter(())
+        contexts = [
+            LongContext(one.prompt.text, one.prompt.context, one.tokens.spans) for one in fitted
+        ]
+        bare = self._splitter.prompts([one.without((0, 0)) for one in contexts])
+        sizes = [one.room - len(rest.ids) for one, rest in zip(fitted, bare, strict=True)]
+        found: dict[int, list[Encoded | str]] = {
+            n: [f"{self.max_length - size} tokens even without its context"]
+            for n, size in enumerate(sizes)
+            if size < 0
+        }
+        while waiting := [n for n in range(len(fitted)) if n not in found]:
+            runs = [cut(contexts[n], fitted[n].prompt, sizes[n]) for n in waiting]
+            texts = [
+                contexts[n].without(run)
+                for n, each in zip(waiting, runs, strict=True)
+                for run in each
+            ]
+            tokens = iter(self._splitter.prompts(texts))
+            for n, each in zip(waiting, runs, strict=True):
+                ids = [next(tokens).ids for _ in each]
+                surplus = max(map(len, ids)) - fitted[n].room
+                sizes[n] = max(0, sizes[n] - surplus)
+                if surplus <= 0:
+                    found[n] = [fitted[n].encoded(one) for one in ids]
+        return (found[n] for n in range(len(fitted)))
 
     def _remember_labels(self, examples: Sequence[Example]) -> None:
         """Tokenise the label words that have not been seen yet, all at once."""
@@ -272,28 +298,35 @@ class Encoder:
 
 
 class _Fitted(NamedTuple):
-    """An example's tokens, and how many of its context's there is room for."""
+    """An example's tokens, and how many of its prompt there is room for."""
 
     example: Example
     prompt: Prompt
     tokens: Tokens
-    target: list[int]
-    removable: range
+    target_ids: list[int]
     room: int
 
     @property
-    def missing(self) -> int:
-        """Tokens that would not fit even with an empty context."""
-        return max(0, -self.room)
+    def too_long(self) -> bool:
+        """Whether the whole prompt does not fit."""
+        return len(self.tokens.ids) > self.room
+
+    def encoded(self, prompt_ids: list[int]) -> Encoded:
+        """The example with the whole prompt or a shortened one."""
+        one = self.example
+        label = one.labels.index(one.target) if one.labels else -1
+        truncated = len(self.tokens.ids) - len(prompt_ids)
+        return Encoded(prompt_ids, self.target_ids, one.id, label, truncated)
 
 
-def _inside(context: tuple[int, int], spans: list[tuple[int, int]]) -> range:
-    """Indices of the tokens that lie in the context, all of them and nothing else."""
-    start, end = context
-    found = [i for i, (a, b) in enumerate(spans) if start <= a < b <= end]
-    return range(found[0], found[-1] + 1) if found else range(0)
+_Cut = Callable[[LongContext, Prompt, int], list[tuple[int, int]]]
 
 
-def _share_character(spans: list[tuple[int, int]], index: int) -> bool:
-    """Whether a token and the one before it are parts of one character."""
-    return spans[index - 1][1] > spans[index][0]
+def _one_piece(context: LongContext, prompt: Prompt, size: int) -> list[tuple[int, int]]:
+    """What stays to train on: around the answer where its place is known."""
+    return [context.piece(size, prompt.focus)]
+
+
+def _windows(context: LongContext, prompt: Prompt, size: int) -> list[tuple[int, int]]:
+    """What is read to measure on."""
+    return context.windows(size)

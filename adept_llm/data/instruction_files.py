@@ -6,23 +6,23 @@ A file has one of three sets of columns, and no other column::
     {"prompt": "the cat in French:", "completion": "le chat"}
     {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}
 
-`input` may be missing, empty or null.
+`input` may be missing, empty or null. Numbers and booleans are read as text, as they are from CSV.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from adept_llm.data.example import Example
+from adept_llm.data.labels import label_set
 from adept_llm.data.rows import Row, read_rows
 from adept_llm.data.sampling import sample
 from adept_llm.errors import InputError
 
 COLUMN_SETS = (("instruction", "input", "output"), ("prompt", "completion"), ("messages",))
 ROLES = ("system", "user", "assistant")
-MOST_LABELS = 20
 
 
 def read_instructions(path: str | Path, answered: bool = True) -> list[Example]:
@@ -52,23 +52,6 @@ def read_instructions(path: str | Path, answered: bool = True) -> list[Example]:
         one = row if answered else _unanswered(row, columns[-1])
         examples.append(make[columns[-1]](one))
     return examples
-
-
-def label_set(examples: Iterable[Example]) -> tuple[str, ...]:
-    """Find the labels if the targets look like those of a classification.
-
-    They do if there are 2 to 20 distinct ones and each occurs at least twice.
-
-    Args:
-        examples: The training examples.
-
-    Returns:
-        The distinct targets, sorted; () for free text.
-    """
-    counts = Counter(example.target for example in examples)
-    if 2 <= len(counts) <= MOST_LABELS and min(counts.values()) >= 2:
-        return tuple(sorted(counts))
-    return ()
 
 
 def own_examples(
@@ -164,6 +147,8 @@ def _text(row: Row, field: str) -> str:
         found = ", ".join(row.values) or "none"
         raise InputError(f"{row.where}: field {field!r} is missing; fields there: {found}")
     value = row.values[field]
+    if isinstance(value, bool | int | float):
+        value = json.dumps(value)  # as it stands in a JSON file, and would stand in CSV
     if not isinstance(value, str):
         raise InputError(f"{row.where}: field {field!r} must be a string, not {_kind(value)}")
     return value

@@ -28,6 +28,7 @@ class TokenLoss:
     encoded: tuple[Encoded, ...]
     report: Report
     batch_size: int = 32
+    metrics: tuple[str, ...] = ("loss",)
     main_metric: str = "loss"
     greater_is_better: bool = False
 
@@ -59,3 +60,5 @@ class TokenLoss:
             total += summed_loss(model(**inputs, use_cache=False).logits, labels).item()
             count += int((labels != IGNORED).sum())
         return {"loss": total / count}
+
+    at_end = __call__

@@ -36,7 +36,7 @@ def load_split(
         limit: Take a random sample of at most so many rows, in their order; None takes all.
         seed: Fixes the sample and the draw of the shots.
         shots: Draw so many examples, balanced by class; None takes all.
-        reference: Write the examples as the papers do for T5.
+        reference: Write the examples as the papers do for T5, and halve by rows as they do.
 
     Returns:
         The examples, at least one, with ids such as 'train.jsonl:17' or 'sst2/train/17', which
@@ -51,7 +51,9 @@ def load_split(
         raise InputError(f"task {task.name} has no labelled {split!r} split; it has: {known}")
     part = task.splits[split]
     data = _Rows.open(task, part.split, data_dir)
-    indices = part.indices(len(data))
+    data.check_columns(task)
+    by_group = bool(task.group) and part.is_half and not reference
+    indices = part.indices(len(data), data.groups(task.group) if by_group else None)
     if not indices:
         raise InputError(
             f"{data.where}: {len(data)} rows leave none for {split}, which is {part}; "
@@ -77,14 +79,13 @@ def load_hub_split(task: Task, split: str, data_dir: str | Path | None = None) -
         InputError: As `load_split`.
     """
     data = _Rows.open(task, split, data_dir)
+    data.check_columns(task)
     rows = data.read(range(len(data)))
     return [task.example(row) for row in rows if _kept(task, row)]
 
 
 def _kept(task: Task, row: Row) -> bool:
-    # a missing column is told by task.example, with the columns that are there
-    complete = row.values.keys() >= set(task.columns)
-    return not (task.keep and complete) or task.keep(row.values)
+    return not task.keep or task.keep(row.values)
 
 
 class _Rows(NamedTuple):
@@ -111,6 +112,30 @@ class _Rows(NamedTuple):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def check_columns(self, task: Task) -> None:
+        """Refuse rows that lack a column: the first such row, not one that a sample comes upon.
+
+        Raises:
+            InputError: naming the row and the column.
+        """
+        rows = self.rows if isinstance(self.rows, list) else self.read([0] if len(self) else [])
+        for row in rows:
+            task.check_columns(row)
+
+    def groups(self, group: str) -> list[str]:
+        """What each row belongs to.
+
+        Raises:
+            InputError: naming a row that does not say it.
+        """
+        found = []
+        for row in self.read(range(len(self))):
+            try:
+                found.append(group.format(**row.values))
+            except (LookupError, TypeError, AttributeError) as error:
+                raise InputError(f"{row.where}: names no {group}: {error!r}") from error
+        return found
+
     def read(self, indices: Sequence[int]) -> list[Row]:
         if isinstance(self.rows, list):
             return [self.rows[index] for index in indices]
@@ -134,10 +159,12 @@ def _hub_split(task: Task, split: str) -> "Dataset":
     import datasets
     from huggingface_hub import constants, get_session
 
-    way_out = (
-        f"give --data_dir D with D/{split}.jsonl in the hub's columns, "
-        "or set HF_HUB_OFFLINE=1 if it is in the cache"
+    cached = (
+        "unset HF_HUB_OFFLINE, since it is not in the cache"
+        if constants.HF_HUB_OFFLINE
+        else "set HF_HUB_OFFLINE=1 if it is in the cache"
     )
+    way_out = f"give --data_dir D with D/{split}.jsonl in the hub's columns, or {cached}"
     unreachable = f"cannot load {task.path} from the hub {constants.ENDPOINT}"
     try:
         # Without network load_dataset would retry for half a minute.

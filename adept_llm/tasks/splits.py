@@ -3,10 +3,11 @@
 Most test labels of the benchmarks are secret, so DePT and ADePT (after ATTEMPT and Compacter) make
 a third labelled split of two: small tasks halve their validation rows, large ones hold back 1,000
 training rows and test on all validation rows. Which rows go where is a permutation by torch's
-generator with seed 42, as in the papers' code.
+generator with seed 42, as in the papers' code. MultiRC is halved by questions: one with
+answers on either side would be measured on what a model was chosen by. The papers halve its rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 SEED = 42
@@ -24,20 +25,30 @@ class Part(NamedTuple):
     split: str
     share: str = "all"
 
-    def indices(self, total: int) -> list[int]:
+    @property
+    def is_half(self) -> bool:
+        """Whether it is a half of labelled rows, of which the other half is another part."""
+        return "half" in self.share
+
+    def indices(self, total: int, groups: Sequence[str] | None = None) -> list[int]:
         """The rows of the part, in their order.
 
         Of a train split below 5,000 rows (a sub-sample for a trial) a fifth is held out.
 
         Args:
             total: Number of rows of the hub's split.
+            groups: Names what each row belongs to; such rows stay together. None draws single rows.
         """
+        if groups is not None:
+            names = list(dict.fromkeys(groups))
+            chosen = {names[index] for index in self.indices(len(names))}
+            return [index for index, name in enumerate(groups) if name in chosen]
         if self.share == "all":
             return list(range(total))
         import torch  # not when a task is declared: `import adept_llm` is quick
 
         order = torch.randperm(total, generator=torch.Generator().manual_seed(SEED)).tolist()
-        cut = total // 2 if "half" in self.share else min(HELD_OUT, total // 5)
+        cut = total // 2 if self.is_half else min(HELD_OUT, total // 5)
         first = self.share in ("first half", "held out")
         return sorted(order[:cut] if first else order[cut:])
 

@@ -216,6 +216,39 @@ def test_labels_are_those_of_the_training_run(tmp_path, adapter, sorted_rows, la
     assert list(rows[0].get("scores", ())) == labels
 
 
+@pytest.mark.parametrize("to_file", [True, False])
+def test_each_row_gets_a_line_and_the_exit_code_tells_of_errors(capsys, tmp_path, adapter, to_file):
+    """Rows that were left out shifted all answers behind them, and nobody was told."""
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    texts = [PROMPTS[0], "too long " * 300, PROMPTS[1], "too long " * 400]
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    argv = ["generate", "--adapter", adapter, "--file", path, "--max_new_tokens", NEW]
+    capsys.readouterr()
+    code = main([*map(str, [*argv, *(["--output_file", out] * to_file)])])
+    printed, told = capsys.readouterr()
+    rows = [json.loads(x) for x in (out.read_text() if to_file else printed).splitlines()]
+    assert code == 1
+    assert [row["id"] for row in rows] == [f"rows.jsonl:{n}" for n in (1, 2, 3, 4)]
+    assert [sorted(row) for row in rows] == [["answer", "id"], ["error", "id"]] * 2
+    assert all("max_length" in rows[n]["error"] and "tokens" in rows[n]["error"] for n in (1, 3))
+    assert "4 rows" in told and "2 too long" in told
+    short = tmp_path / "short.jsonl"
+    short.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts[::2]))
+    assert [rows[0]["answer"], rows[2]["answer"]] == generated(capsys, adapter, short)
+
+
+def test_a_file_without_one_answer_still_gets_its_lines(capsys, tmp_path, adapter, monkeypatch):
+    """And reads no weights for it."""
+    monkeypatch.setattr("adept_llm.tuned.load_model", lambda *_: pytest.fail("weights were read"))
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "too long " * 300}) + "\n")
+    assert main(["generate", "--adapter", str(adapter), "--file", str(path)]) == 1
+    (row,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert row["id"] == "rows.jsonl:1" and "max_length" in row["error"]
+    assert main(["generate", "--adapter", str(adapter), "--prompt", "too long " * 300]) == 2
+    assert "--max_length" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("written", ["no", "false", "'no'"])
 def test_no_of_a_file_is_a_choice(tmp_path, written):
     path = tmp_path / "run.yaml"
@@ -240,3 +273,8 @@ def test_sampling_is_from_the_whole_vocabulary(capsys, tmp_path, adapter):
     path.write_text(200 * (json.dumps({"prompt": PROMPTS[0]}) + "\n"))
     hot = ["--do_sample", "true", "--temperature", 1e4, "--max_new_tokens", 1, "--batch_size", 200]
     assert len(set(generated(capsys, adapter, path, *hot))) > 60
+
+
+def test_evaluate_says_what_the_answers_are_taken_for(capsys, tmp_path, adapter, sorted_rows):
+    evaluated(adapter, sorted_rows, tmp_path / "p.jsonl")
+    assert "answers: 2 labels: '\\nNo' 40, '\\nYes' 40\n" in capsys.readouterr().out

@@ -12,6 +12,8 @@ from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.evaluation.answers import AnswerMeasure, write_predictions
 from adept_llm.evaluation.label_scoring import score_labels, with_end
+from adept_llm.evaluation.measure import make_measure, measure_answers
+from adept_llm.evaluation.programs import sandbox
 from adept_llm.packing import make_batcher
 from adept_llm.tasks import get_task, load_split
 
@@ -27,7 +29,7 @@ def demo(m=5, packed=True):
     model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     model = inject_adapter(model, AdeptConfig("adept", m, 3))
     with torch.no_grad():
-        get_adapter(model).w2.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
+        get_adapter(model).offset.w2.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
     return model, make_batcher(model, "shared_prefix" if packed else "padded")
 
 
@@ -160,6 +162,19 @@ def test_what_cannot_be_measured_is_refused(tokenizer):
         AnswerMeasure.of(Encoder(tokenizer, "plain", 5), [labelled(1)])
 
 
+def test_programs_want_a_sandbox_or_leave_to_do_without(tokenizer, monkeypatch):
+    """Said before a model is read, in training and evaluation alike."""
+    monkeypatch.setattr(sandbox, "no_sandbox", lambda: "bwrap is not installed")
+    task = get_task("mbpp")
+    rows = load_split(task, "validation", FIXTURES / "mbpp")
+    encoder = Encoder(tokenizer, "plain", 200)
+    for measure in (make_measure, measure_answers):
+        with pytest.raises(InputError, match="--allow_unsandboxed_code"):
+            measure(encoder, rows, task, 4, True)
+        allowed = measure(encoder, rows, task, 4, True, True)
+        assert allowed.baseline(rows).keys() == {"pass@1"}
+
+
 def test_several_samples_are_predictions_of_one_example(tokenizer):
     """As pass@k needs them."""
     example = Example("Say.", "a", "b", id="1")
@@ -184,3 +199,25 @@ def test_no_prompt_at_all(tokenizer):
     """m = 0 is a method too."""
     measure = AnswerMeasure.of(Encoder(tokenizer, "plain", 60), [labelled(1), labelled(2)])
     assert measure(*demo(0, packed=True)) == measure(*demo(0, packed=False))
+
+
+def test_own_answers_may_be_as_long_as_the_longest_right_one(tokenizer):
+    """A fixed length would make exact match 0 for longer ones, and nobody would know why."""
+    long = Example("Say.", "", "word " * 50 + "end", id="1")
+    measure = measure_answers(Encoder(tokenizer, "plain", 400), [long])
+    (ids,) = Encoder(tokenizer, "plain", 400).label_ids([long.target])
+    assert measure.max_new_tokens == len(ids) > 32
+    short = measure_answers(Encoder(tokenizer, "plain", 400), [Example("Say.", "", "b", id="1")])
+    assert short.max_new_tokens == 32
+
+
+def test_free_text_without_room_for_answers_is_measured_by_its_loss(tokenizer, monkeypatch):
+    """Rows that can be trained on must not be refused for their length."""
+    row = Example("", "word " * 20, "b", id="1")
+    encoder = Encoder(tokenizer, "plain", 200)
+    room = len(encoder.encode(row).prompt_ids) + 3
+    said = []
+    monkeypatch.setattr("adept_llm.evaluation.measure.log.info", lambda *line: said.append(line))
+    measure = make_measure(Encoder(tokenizer, "plain", room), [row])
+    assert measure.metrics == ("loss",) and "not measured at the end" in said[0][0]
+    assert list(measure.at_end(*demo())) == ["loss"]

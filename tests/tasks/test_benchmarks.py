@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from adept_llm.data import Encoder
 from adept_llm.data.rows import Row
 from adept_llm.data.sampling import few_shot, sample
 from adept_llm.data.templates import render
@@ -166,6 +167,79 @@ def test_t5_pads_punctuation_but_no_accents():
     assert example.input == "nq question: who ' s ? context: a_b ( c - d ) e\u0301 , 3½ !"
     assert (example.target, example.answers) == ("c - d", ("c - d", "3½"))
     assert example.input[slice(*example.focus)] == "c - d"
+
+
+def test_wsc_names_its_words():
+    """Where marks alone must tell, a model that knows none of them is lost."""
+    row = {
+        "text": "Ann met Eve.", "span1_index": 0, "span1_text": "Ann",
+        "span2_index": 2, "span2_text": "Eve", "label": 1,
+    }  # fmt: skip
+    example = get_task("wsc.fixed").example(Row("f:1", "f:1", row))
+    assert "Ann" in example.instruction and "Eve" in example.instruction
+
+
+@pytest.mark.parametrize(
+    "name, context",
+    [
+        ("hotpotqa", "[PAR] [TLE] Rome [SEP] It is old. It is big. [PAR] [TLE] Oslo [SEP] Cold."),
+        ("searchqa", "[DOC] [TLE] Rome [PAR] It is old. It is big. [DOC] [TLE] Oslo [PAR] Cold."),
+    ],
+)
+def test_marks_of_documents_become_lines(name, context):
+    """'[PAR] [TLE]' is no text; the papers' form keeps them, padded as T5 has it."""
+    row = Row("f:1", "f:1", {"context": context, "question": "Where?", "answers": ["Oslo"]})
+    example = get_task(name).example(row)
+    text = "Rome: It is old. It is big.\nOslo: Cold."
+    assert example.input == f"Text: {text}\nQuestion: Where?"
+    assert example.input[slice(*example.context)] == text
+    assert example.input[slice(*example.focus)] == "Oslo"
+    reference = get_task(name).example(row, reference=True)
+    assert "[ TLE ] Rome" in reference.input[slice(*reference.context)]
+
+
+def test_multirc_is_halved_by_questions_and_by_rows_in_the_papers_form(tmp_path):
+    """A question with answers in both halves is measured on what chose the checkpoint."""
+    rows = [
+        {
+            "paragraph": "p", "question": f"q{q}", "answer": f"a{a}", "label": a % 2,
+            "idx": {"paragraph": q // 4, "question": q, "answer": 5 * q + a},
+        }
+        for q in range(40)
+        for a in range(5)
+    ]  # fmt: skip
+    (tmp_path / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = get_task("multirc")
+    one, other = (load_split(task, split, tmp_path) for split in ("validation", "test"))
+    assert len(one) + len(other) == 200 and abs(len(one) - len(other)) <= 5
+    assert not {e.group for e in one} & {e.group for e in other}
+    by_row = load_split(task, "validation", tmp_path, reference=True)
+    expected = [f"validation.jsonl:{n + 1}" for n in SMALL["validation"].indices(200)]
+    assert [e.id for e in by_row] == expected
+    rows[3]["idx"] = 7
+    (tmp_path / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="validation.jsonl:4: names no "):
+        load_split(task, "validation", tmp_path)
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_default_lengths_are_powers_of_two(name):
+    assert get_task(name).max_length in (64, 128, 256, 512, 1024, 2048)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in REAL.glob("*")))
+def test_default_lengths_keep_their_rule(name):
+    """95 % of the rows whole, where a context may be cut; else all of them, none dropped."""
+    from transformers import AutoTokenizer
+
+    task = get_task(name)
+    tokenizer = AutoTokenizer.from_pretrained(REAL.parent / "models" / "plainwords-7m")
+    encoded, _ = Encoder(tokenizer, "plain", 10**6).encode_all(
+        load_split(task, "train", REAL / name)
+    )
+    lengths = sorted(len(one.prompt_ids) + len(one.target_ids) for one in encoded)
+    needed = lengths[int(0.95 * len(lengths))] if task.context else lengths[-1]
+    assert needed <= task.max_length < 2 * max(needed, 32)
 
 
 @pytest.mark.parametrize("name", task_names())

@@ -95,6 +95,15 @@ def test_a_bad_row_is_named_by_file_and_line(folder, row, message):
         load_split(SST2, "train", folder)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_missing_column_is_told_of_the_first_row_that_lacks_it(tmp_path, seed):
+    """Not of one that the sample happens upon: the user looks there for what is special."""
+    rows = [{"text": "x", "label": 0}] * 9
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=r"train\.jsonl:1: task sst2 needs column 'sentence'"):
+        load_split(HUB, "train", tmp_path, limit=3, seed=seed)
+
+
 def test_the_hub_is_read_at_the_pinned_revision(monkeypatch):
     """An unpinned data set could change between two runs of one table."""
     import datasets

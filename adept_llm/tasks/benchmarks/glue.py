@@ -32,7 +32,7 @@ COLA = Task(
     metrics=("matthews",),
     labels={0: "unacceptable", 1: "acceptable"},
     reference=Reference("cola sentence: {sentence}"),
-    max_length=96,
+    max_length=128,
 )
 """{"sentence": "The sailors rode the breeze clear of the rocks.", "label": 1, "idx": 0}"""
 
@@ -50,7 +50,7 @@ SST2 = Task(
     labels={0: "negative", 1: "positive"},
     context="sentence",
     reference=Reference("sst2 sentence: {sentence}"),
-    max_length=96,
+    max_length=64,
 )
 """{"sentence": "it 's a charming and often affecting journey . ", "label": 1, "idx": 0}"""
 
@@ -106,6 +106,7 @@ QQP = Task(
     metrics=("f1", "accuracy"),
     labels={0: "different", 1: "duplicate"},
     reference=Reference("qqp question1: {question1} question2: {question2}"),
+    max_length=512,
 )
 """{"question1": "How is the life of a math student? Could you describe your own experiences?",
 "question2": "Which level of prepration is enough for the exam jlpt5?", "label": 0, "idx": 0}

@@ -23,7 +23,7 @@ MBPP = Task(
     metrics=("pass@1",),
     answers="tests",
     derive=_program_and_tests,
-    max_length=512,
+    max_length=1024,
     max_new_tokens=256,
 )
 """{"task_id": 511, "text": "Write a python function to find minimum sum of factors of a given

@@ -10,9 +10,17 @@ from unicodedata import category
 from adept_llm.tasks.splits import LARGE
 from adept_llm.tasks.task import Columns, Reference, Task
 
+TITLED = re.compile(r"\s*(?:\[(?:DOC|PAR)\]\s*)?\[TLE\]\s*(.*?)\s*\[(?:SEP|PAR)\]\s*", re.DOTALL)
+MARK = re.compile(r"\s*\[(?:DOC|PAR|TLE|SEP)\]\s*")
 
-def _first_answer(row: Columns) -> Columns:
-    return {"answer": str(row["answers"][0])}
+
+def _readable(row: Columns) -> Columns:
+    """The first answer, and the text with its titles in lines of their own instead of in marks.
+
+    HotpotQA has '[PAR] [TLE] title [SEP] text', SearchQA '[DOC] [TLE] title [PAR] text'.
+    """
+    titled = TITLED.sub(r"\n\1: ", row["context"])
+    return {"answer": str(row["answers"][0]), "text": MARK.sub("\n", titled).strip()}
 
 
 def _padded(row: Columns) -> Columns:
@@ -39,16 +47,20 @@ def _task(name: str, path: str, revision: str, max_length: int) -> Task:
         splits=LARGE,
         columns=("context", "question", "answers"),
         instruction="Answer the question with words of the text.",
-        layout="Text: {context}\nQuestion: {question}",
+        layout="Text: {text}\nQuestion: {question}",
         target="answer",
         metrics=("token_f1", "exact_match"),
-        context="context",
+        context="text",
         answers="answers",
-        derive=_first_answer,
+        derive=_readable,
         keep=lambda row: bool(row["answers"]),
         reference=Reference(
             f"{name} question: {{padded_question}} context: {{padded_context}}",
-            instead={name: f"padded_{name}" for name in ("context", "answer", "answers")},
+            instead={
+                "text": "padded_context",
+                "answer": "padded_answer",
+                "answers": "padded_answers",
+            },  # fmt: skip
             derive=_padded,
         ),
         max_length=max_length,
@@ -59,7 +71,7 @@ NQ = _task(
     "nq",
     "lucadiliello/naturalquestionsshortqa",
     "49435450b0abb287be45639fdaa49a9b56512f9b",
-    max_length=384,
+    max_length=512,
 )
 """{"context": "<P> Epidemiology is the study and analysis of the distribution ..</P>", "question":
 "epidemiologists attempt to explain the link between health and variables such as", "answers":
@@ -70,7 +82,7 @@ HOTPOTQA = _task(
     "hotpotqa",
     "lucadiliello/hotpotqa",
     "87a889a73da456a0888ab25d6e91aaf2ff6e9976",
-    max_length=512,
+    max_length=2048,
 )
 """{"context": "[PAR] [TLE] Arthur's Magazine [SEP] Arthur's Magazine (1844-1846) was an American
 literary periodical ..", "question": "Which magazine was started first Arthur's Magazine or First
@@ -81,7 +93,7 @@ SEARCHQA = _task(
     "searchqa",
     "lucadiliello/searchqa",
     "c1a979068ba118d85467179b704031d113d689cc",
-    max_length=1024,
+    max_length=2048,
 )
 """{"context": "[DOC] [TLE] .. [PAR] ..", "question": "For the last 8 years of his life, Galileo was
 under house arrest for espousing this man's theory", "answers": ["Copernicus"], "key": "..",
@@ -92,7 +104,7 @@ NEWSQA = _task(
     "newsqa",
     "lucadiliello/newsqa",
     "728e52920b8e4ffcfaad93fa47556f26a1d82546",
-    max_length=1024,
+    max_length=2048,
 )
 """{"context": "NEW DELHI, India (CNN) -- Police in India have charged 63 people with murder in the
 beating death of a company boss who fired them. ..", "question": "What company were they fired

@@ -103,7 +103,7 @@ MULTIRC = Task(
     reference=Reference(
         "superglue-multirc question: {question} answer: {answer} paragraph: {paragraph}"
     ),
-    max_length=512,
+    max_length=1024,
 )
 """{"paragraph": "What causes a change in motion? The application of a force. ..", "question":
 "Would the mass of a baseball affect how much force you have to use to pick it up?", "answer": "No",
@@ -137,7 +137,7 @@ WSC = Task(
     revision=REVISION,
     splits=SMALL,
     columns=("text", "span1_index", "span2_index", "span1_text", "span2_text", "label"),
-    instruction="Does the pronoun between hashes stand for the noun between stars?",
+    instruction="Does # {span2_text} # stand for * {span1_text} * in this text?",
     layout="{marked}",
     target="label",
     metrics=("accuracy",),
@@ -168,7 +168,7 @@ RECORD = Task(
     reference=Reference(
         "superglue-record record query: {query} entities: {names} passage: {passage}"
     ),
-    max_length=512,
+    max_length=1024,
 )
 """{"passage": "The harrowing stories of women and children locked up for so-called 'moral crimes'
 in Afghanistan's notorious female prison ..\\n@highlight\\nPrison ..", "query": "The baby she gave

@@ -17,7 +17,7 @@ YELP_POLARITY = Task(
     labels={0: "negative", 1: "positive"},
     context="text",
     reference=Reference("yelp_polarity sentence: {text}"),
-    max_length=512,
+    max_length=1024,
 )
 """{"text": "Unfortunately, the frustration of being Dr. Goldberg's patient is a repeat of the
 experience I've had with so many other doctors in NYC ..", "label": 0}
