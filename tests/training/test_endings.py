@@ -43,7 +43,8 @@ def signal_at_call(monkeypatch, number, which):
             os.kill(os.getpid(), which)
         return measure(self, model, batcher)
 
-    monkeypatch.setattr(AnswerMeasure, "__call__", measured)
+    for name in ("__call__", "at_end"):
+        monkeypatch.setattr(AnswerMeasure, name, measured)
 
 
 def test_a_signal_in_the_final_evaluation_loses_nothing(job, monkeypatch, capsys):
@@ -99,6 +100,8 @@ class Scripted:
         if self.calls == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         return {"accuracy": next(self.scores)}
+
+    at_end = __call__
 
 
 def stopped_early(folder, measure, **changes):
