@@ -74,7 +74,7 @@ def why_not():
 def cluster(root: Path):
     """Start it; yields the environment for sbatch and its sisters."""
     host = socket.gethostname()
-    first = 20_000 + os.getpid() % 10_000
+    first = 20_000 + os.getpid() % 3_000 * (1 + len(NODES))  # two clusters at once share no port
     for i in range(GPUS):
         (root / f"nvidia{i}").symlink_to("/dev/null")
     (root / "state").mkdir()
