@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage(), file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     try:
-        if arguments[0] != "files":
-            quiet()  # imports torch, which takes seconds
+        if (
+            arguments[0] != "files"
+        ):  # torch takes seconds to import; $(adept-llm files ..) needs none
+            quiet()
         module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")
         return module.main(arguments[1:]) or 0
     except InputError as error:

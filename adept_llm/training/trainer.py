@@ -173,7 +173,7 @@ class AdeptTrainer(ResumableTrainer):
             return measure(self.model, self.batcher)
 
     def measured_in_the_end(self) -> dict[str, float]:
-        """The same, of the trained model; broken off, it leaves a checkpoint to go on from.
+        """Those of the trained model; broken off, it leaves a checkpoint to go on from.
 
         Raises:
             Stopped: where a signal breaks it off, on all ranks.
