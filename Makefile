@@ -17,7 +17,7 @@ test: .venv/ready-dev
 # which changes of a room's code no test notices: make mutants ROOM=packing (see the file's head)
 mutants: .venv/ready-dev
 	$(BIN)/pip install -q mutmut==3.8.1
-	$(BIN)/python -m benchmarks.mutants $(ROOM) --children $(or $(CHILDREN),1)
+	$(BIN)/python -m benchmarks.mutants $(ROOM) --children $(or $(CHILDREN),1) --names '$(or $(NAMES),*)'
 
 # torch first and alone: any other order may bring several GB of CUDA packages along
 .venv/ready: pyproject.toml constraints.txt

@@ -79,6 +79,9 @@ class Tuned:
         found = _adapter_folder(Path(folder))
         config, table, _ = read_adapter(found)
         record = RunRecord.read(found)
+        if record is None and (newest := find_checkpoint(found).newest):
+            # trained, and stopped in its last evaluation
+            record = RunRecord.read(newest)
         name = model_name_or_path or table.name_or_path
         if not name:
             raise InputError("model_name_or_path: the adapter names no base model; give it")

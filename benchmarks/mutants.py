@@ -1,6 +1,7 @@
 """What the tests would not notice: mutmut changes a room line by line and runs the room's tests.
 
     make mutants ROOM=packing               # or a file by its own tests: ROOM=packing/layout.py
+    make mutants ROOM=training NAMES='*[16]'    # one in five, the first of each function among them
     nice -n 10 make mutants ROOM=training CHILDREN=2 >mutants.log 2>&1 &
 
 Each room is copied to build/mutants/, changed and tested there; a run that was killed goes on where
@@ -39,12 +40,20 @@ source_paths = ["adept_llm"]
 only_mutate = {only}
 also_copy = ["ds_configs", "recipes", "slurm"]
 pytest_add_cli_args_test_selection = {tests}
-# seeded examples and no deadlines: a mutant's fate must not hang on chance or on a busy machine
-pytest_add_cli_args = ["--hypothesis-profile=ci", "-p", "no:cacheprovider"]
+pytest_add_cli_args = ["--hypothesis-profile=mutants", "-p", "no:cacheprovider"]
 do_not_mutate_patterns = ['raise \\w+\\(', 'print\\(', 'logger\\.\\w+']
 timeout_multiplier = 5.0
 timeout_constant = 20.0
 process_isolation = "forkserver" # torch is imported once, and each mutant forked from there
+"""
+# seeded and without deadlines, as a mutant's fate must not hang on chance or on a busy machine; one
+# failure is enough, so the smallest failing example is not searched for
+PROFILE = """
+from hypothesis import Phase, settings
+
+settings.register_profile(
+    "mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate)
+)
 """
 
 
@@ -80,6 +89,8 @@ def prepare(room: str) -> Path:
         elif source.is_dir():
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "tests" / "conftest.py").open("a") as file:
+        file.write(PROFILE)
     path = Path(room)
     first = path.parts[0]
     tests = [f"tests/{first}", *MORE_TESTS.get(first, [])]
@@ -160,15 +171,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("room", help="folder or file of adept_llm, such as packing")
     parser.add_argument("--children", type=int, default=1, help="mutants tested at a time")
+    parser.add_argument(
+        "--names", default="*", help="which: '*[16]' takes each function's 1., 6., .."
+    )
     given = parser.parse_args()
     room = given.room.strip("/")
     if not (ROOT / "adept_llm" / room).exists():
         parser.error(f"adept_llm/{room} does not exist")
     folder = prepare(room)
     start = time.monotonic()
-    mutmut(folder, "run", "--max-children", str(given.children), quiet=False)
+    mutmut(folder, "run", "--max-children", str(given.children), given.names, quiet=False)
     seconds = time.monotonic() - start
-    found = statuses(folder)
+    found = {name: status for name, status in statuses(folder).items() if status != "not checked"}
     alive = {n: s for n, s in found.items() if s not in ("killed", "caught by type check")}
     survivors = [Survivor(n, s, changed_lines(folder, n)) for n, s in sorted(alive.items())]
     text = report(room, found, survivors, seconds)

@@ -5,6 +5,7 @@ python -m benchmarks.packing_parity
 
 import json
 
+from adept_llm.adapters import METHODS
 from tests.builders import PACKED, adapted, both, make_examples
 
 
@@ -12,7 +13,7 @@ def main() -> None:
     """Print one JSON line for each architecture and method."""
     examples = make_examples([(3, 2), (9, 1), (1, 4), (6, 3)])
     for name in PACKED:
-        for method in ("adept", "dept", "prompt_tuning"):
+        for method in METHODS:
             padded, packed = both(adapted(name, method), examples)
             worst = max(((packed[1][n] - g).norm() / g.norm()).item() for n, g in padded[1].items())
             line = {

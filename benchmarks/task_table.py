@@ -80,7 +80,7 @@ def measured(name: str, args: argparse.Namespace) -> dict[str, Any]:
         for split, limit in (("train", args.train), ("test", args.test))
     )
     encoded, report = encoder.encode_all(train)
-    # the programs of MBPP run in limited processes; see adept_llm.evaluation.code_execution
+    # the programs of MBPP run in a sandbox; see adept_llm.evaluation.programs
     measure = AnswerMeasure.of_task(encoder, task, test, allow_code_execution=True)
     model = inject_adapter(load_model(args.model), AdeptConfig("adept", 20, 39))
     batcher = make_batcher(model, "shared_prefix", max_length)

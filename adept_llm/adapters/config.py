@@ -1,5 +1,6 @@
 """What an adapter is: the method, its sizes and how its prompt starts."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -7,6 +8,8 @@ from adept_llm.adapters.forms import Sizes
 from adept_llm.adapters.methods import METHODS
 from adept_llm.errors import InputError
 
+DERIVED = ("bottleneck_size", "prompt_rank")  # by the method, where they are not given
+INTEGERS = ("num_virtual_tokens", "offset_positions", "init_seed", *DERIVED)
 PROMPT_INITS = ("vocab", "text", "normal", "adapter")
 
 
@@ -69,6 +72,7 @@ class AdeptConfig:
                 f"method: '{self.method}' is unknown; choose one of {', '.join(METHODS)}"
             )
         method = METHODS[self.method]
+        self._check_kinds()
         if self.num_virtual_tokens < 0:
             raise InputError(f"num_virtual_tokens: {self.num_virtual_tokens} is negative")
         if self.num_virtual_tokens == 0 and method.offset.default_size is None:
@@ -80,6 +84,16 @@ class AdeptConfig:
         if self.offset_positions < 1:
             raise InputError(f"offset_positions: {self.offset_positions} is not positive")
         self._check_prompt_init()
+
+    def _check_kinds(self) -> None:
+        """Refuse what YAML, JSON or Python give for a number and what is none: 5.0, True, nan."""
+        for name in INTEGERS:
+            value = getattr(self, name)
+            # True is an int too, and 1
+            if type(value) is not int and not (value is None and name in DERIVED):
+                raise InputError(f"{name}: {value!r} is no whole number; give one")
+        if not math.isfinite(self.offset_scale):
+            raise InputError(f"offset_scale: {self.offset_scale} is not finite; give a number")
 
     def _settle(self, name: str, default: int | None, what: str) -> None:
         """Give a size that the method's forms have its default, and refuse one that they lack."""

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor
 
+from adept_llm.adapters.precision import finest_dtype
 from adept_llm.errors import InputError
 
 Gather = Callable[[Tensor], AbstractContextManager[Tensor]]
@@ -29,8 +30,10 @@ def whole(weight: Tensor) -> Iterator[Tensor]:
 def root_mean_square(weight: Tensor) -> float:
     """Root mean square of a whole weight's entries.
 
-    Summed in float64, a slab at a time, so that it does not depend on device or dtype of the sums.
+    Summed in float64 where the device has it, a slab at a time, so that it depends on neither
+    device nor dtype.
     """
+    dtype = finest_dtype(weight.device.type)
     slabs = (weight[i : i + 4096] for i in range(0, len(weight), 4096))
-    total = sum(float(slab.double().square().sum()) for slab in slabs)
+    total = sum(float(slab.to(dtype).square().sum()) for slab in slabs)
     return float((total / weight.numel()) ** 0.5)

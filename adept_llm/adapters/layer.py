@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from adept_llm.adapters.config import AdeptConfig, BaseTable
 from adept_llm.adapters.forms import OffsetForm, PromptForm
 from adept_llm.adapters.methods import METHODS
+from adept_llm.adapters.precision import finest_dtype
 from adept_llm.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,11 +117,8 @@ class AdeptEmbedding(nn.Module):
 
     @property
     def work_dtype(self) -> torch.dtype:
-        """Precision of the adapter's arithmetic."""
-        # Matrix products round differently for different numbers of rows. In float64 that is far
-        # below the table's precision, so one token decoded alone, a prefill and the merged table
-        # give the same bits (INV 7). Training does not need that and stays in fp32.
-        return torch.float32 if self.training else torch.float64
+        """Precision of the adapter's arithmetic: fp32 in training, else the device's finest."""
+        return torch.float32 if self.training else finest_dtype(self.base.weight.device.type)
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Ids [batch, seq] -> embeddings [batch, seq, d] in the table's dtype."""

@@ -102,7 +102,9 @@ def _pad_head(model: "PreTrainedModel", adapter: AdeptEmbedding) -> None:
     model.config.tie_word_embeddings = False
 
 
-def _tokenizer_with_virtual_tokens(tokenizer: Any, adapter: AdeptEmbedding) -> Any:
+def _tokenizer_with_virtual_tokens(
+    tokenizer: "PreTrainedTokenizerBase", adapter: AdeptEmbedding
+) -> "PreTrainedTokenizerBase":
     """A copy of the tokenizer that puts the virtual tokens in front of every text."""
     if not getattr(tokenizer, "is_fast", False):
         raise InputError("merge: needs a fast tokenizer (tokenizer.json)")

@@ -62,7 +62,7 @@ def read_adapter(folder: str | Path) -> tuple[AdeptConfig, BaseTable, dict[str, 
     """Config, base and tensors of a saved adapter, on the CPU.
 
     Raises:
-        InputError: if a file is missing or damaged.
+        InputError: if a file is missing or damaged, or holds values that are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -79,6 +79,12 @@ def read_adapter(folder: str | Path) -> tuple[AdeptConfig, BaseTable, dict[str, 
         tensors = load_file(folder / WEIGHTS_FILE)
     except (SafetensorError, OSError) as error:
         raise InputError(f"adapter: {folder / WEIGHTS_FILE} is damaged ({error})") from error
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(
+                f"adapter: {folder / WEIGHTS_FILE} has values in {name} that are not finite; its "
+                "training went wrong: take an earlier checkpoint, or train with lower rates"
+            )
     return config, table, tensors
 
 

@@ -5,7 +5,7 @@ adapters and merging see the same table as in an unquantised base.
 """
 
 import importlib.util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,11 +17,14 @@ from adept_llm.compat.transformers import (
 )
 from adept_llm.errors import InputError
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
 QUANTIZATIONS = ("none", "nf4", "int8")
 
 
 def check_quantization(
-    quantization: str, model_config: Any, dtype: torch.dtype, zero_stage: int = 0
+    quantization: str, model_config: "PretrainedConfig", dtype: torch.dtype, zero_stage: int = 0
 ) -> None:
     """Refuse what cannot work, before a weight is read.
 
@@ -81,7 +84,7 @@ def loading_options(quantization: str, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def prepare_for_adapters(model: Any, sharded: bool = False) -> None:
+def prepare_for_adapters(model: "PreTrainedModel", sharded: bool = False) -> None:
     """Make a freshly loaded quantised model one that Trainer accepts and whose gradients are right.
 
     A base that is stored quantised is prepared as well; a plain one is left as it is.

@@ -29,7 +29,7 @@ class EvaluateArguments:
     data_dir: str | None = field(
         default=None, metadata={"help": "folder with <split>.jsonl or .parquet of the task"}
     )
-    split: str = field(default="validation", metadata={"help": "of the task"})
+    split: str | None = field(default=None, metadata={"help": "of the task; default: validation"})
     file: str | None = field(default=None, metadata={"help": "own data, as for --train_file"})
     max_samples: int | None = field(default=None, metadata={"help": "sub-sample, seeded"})
     batch_size: int = field(default=32, metadata={"help": "rows at a time"})
@@ -40,6 +40,9 @@ class EvaluateArguments:
     allow_code_execution: bool = field(
         default=False, metadata={"help": "let mbpp's metric run the programs of the model"}
     )
+    allow_unsandboxed_code: bool = field(
+        default=False, metadata={"help": "let them run also where bubblewrap starts no sandbox"}
+    )
     output_file: str | None = field(default=None, metadata={"help": "JSON with the metrics"})
     predictions_file: str | None = field(
         default=None, metadata={"help": "JSONL with each row's answer, target and scores"}
@@ -48,6 +51,8 @@ class EvaluateArguments:
     def __post_init__(self) -> None:
         if bool(self.task) == bool(self.file):
             raise InputError("data: give either --task or --file")
+        if self.file and self.split:
+            raise InputError("split: goes with --task; a file is read whole")
         if self.batch_size < 1:
             raise InputError("batch_size: must be at least 1")
         if self.max_samples is not None and self.max_samples < 1:
@@ -67,7 +72,8 @@ def main(argv: Sequence[str]) -> None:
     tuned.check_context()
     task = get_task(args.task) if args.task else None
     rows = read(args, task, tuned)
-    measure = measure_answers(tuned.encoder, rows, task, args.batch_size, args.allow_code_execution)
+    leave = (args.allow_code_execution, args.allow_unsandboxed_code)
+    measure = measure_answers(tuned.encoder, rows, task, args.batch_size, *leave)
     print(f"answers: {describe_answers(measure.examples)}")
     print(f"{measure.report}; data {fingerprint(measure.examples)}")
     batcher = tuned.batcher(args.packing)
@@ -91,8 +97,9 @@ def read(args: EvaluateArguments, task: Task | None, tuned: Tuned) -> list[Examp
     """
     if task:
         reference = tuned.template == "reference"
+        split = args.split or "validation"
         return load_split(
-            task, args.split, args.data_dir, args.max_samples, args.seed, reference=reference
+            task, split, args.data_dir, args.max_samples, args.seed, reference=reference
         )
     assert args.file is not None
     return own_examples(args.file, tuned.labels, args.max_samples, args.seed)

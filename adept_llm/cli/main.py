@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -32,14 +33,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked = arguments[:1] in (["--help"], ["-h"])
         print(usage(), file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
-    if arguments[0] != "files":  # torch takes seconds to import; $(adept-llm files ..) needs none
-        quiet()
-    module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")
     try:
+        if (
+            arguments[0] != "files"
+        ):  # torch takes seconds to import; $(adept-llm files ..) needs none
+            quiet()
+        module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")
         return module.main(arguments[1:]) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def usage() -> str:
@@ -75,7 +81,6 @@ def show_log() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers = [handler]
-    log.propagate = False
 
 
 if __name__ == "__main__":

@@ -17,6 +17,32 @@ from adept_llm.errors import InputError
 Prepare = Callable[[argparse.Namespace], None]
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that is given twice, of which YAML takes the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key, _ in node.value:
+            name, line = key.value, key.start_mark.line + 1
+            if isinstance(name, str) and name in seen and name != "<<":
+                raise yaml.YAMLError(
+                    f"'{name}' is given twice, in lines {seen[name]} and {line}; leave one out"
+                )
+            if isinstance(name, str):
+                seen[name] = line
+        return super().construct_mapping(node, deep)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, refused if a name is given twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise yaml.YAMLError(f"'{twice}' is given twice; leave one out")
+    return found
+
+
 class _Parser(HfArgumentParser):
     prepare: Prepare | None = None
 
@@ -88,14 +114,17 @@ def file_arguments(parser: _Parser, path: Path) -> list[str]:
         InputError: for a file that is missing or no mapping of names to values.
     """
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))  # JSON is YAML
+        text = path.read_text("utf-8")
+        # YAML has other escapes and other numbers than JSON
+        is_json = path.suffix == ".json"
+        content = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, _Loader)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); `adept-llm files` lists ready recipes"
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected lines 'argument: value'")

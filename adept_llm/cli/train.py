@@ -1,15 +1,17 @@
 """adept-llm train: tune an adapter on a frozen model."""
 
+import math
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter, read_adapter
+from adept_llm.adapters.methods import METHODS
 from adept_llm.base.loading import (
     check_context,
     load_config,
@@ -33,37 +35,88 @@ from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, 
 from adept_llm.training.choices import check_choices
 from adept_llm.training.data import read_data
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
-from adept_llm.training.launch import adopt_slurm_ranks, join_ranks, leave_together
+from adept_llm.training.launch import (
+    adopt_slurm_ranks,
+    agreed,
+    join_ranks,
+    leave_at_once,
+    leave_together,
+)
+from adept_llm.training.launcher_watch import watch
 from adept_llm.training.run import Result, run
-from adept_llm.training.signals import STOPPED
+from adept_llm.training.run_folder import claimed, clear, is_finished
+from adept_llm.training.signals import STOPPED, StopOnSignal, Stopped, ignore_at_exit
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check, load, tune, measure, save.
+    """Check, load, tune, save, measure.
 
     Returns:
-        0, or the exit code of a run that a signal stopped behind a checkpoint.
+        0, or the exit code of a run that a signal stopped.
 
     Raises:
         InputError: for whatever is the user's to fix; nothing is written then.
     """
+    stop = StopOnSignal()
+    stop.install(at_once=True)
+    ignore_at_exit()
+    watching = watch()
+    try:
+        return train(argv, stop)
+    except Stopped as signal:
+        print(f"stopped by {signal.name} before the first step; nothing is lost", flush=True)
+        if dist.is_initialized():
+            leave_at_once(STOPPED)
+        return STOPPED
+    finally:
+        stop.uninstall()
+        if watching:
+            watching.set()
+
+
+def train(argv: Sequence[str], stop: StopOnSignal) -> int:
+    """The same, with the signals in hand.
+
+    Raises:
+        Stopped: by a signal before the first step.
+    """
     adopt_slurm_ranks()
     kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
-    base, config, data, args = parse(kinds, argv, join)
+    base, config, data, args = parse(kinds, argv, prepare)
     if args.disable_tqdm:
         logging.disable_progress_bar()
-    model_config = check_base(base, config, data, args)
+    folder = Path(str(args.output_dir))
+    check_writable(folder)
+    with claimed(folder):
+        resume, overwrite = args.resume_from_checkpoint, args.overwrite_output_dir
+        if done := agreed(lambda: is_finished(folder, resume, overwrite)):
+            say(args, done)
+            return 0
+        return train_in(folder, base, config, data, args, stop)
 
+
+def train_in(
+    folder: Path,
+    base: ModelArguments,
+    config: AdeptConfig,
+    data: DataArguments,
+    args: AdeptTrainingArguments,
+    stop: StopOnSignal,
+) -> int:
+    """One run in a folder of its own."""
+    model_config = check_base(base, config, data, args)
     examples, validation = read_data(data, args.seed)
     tokenizer = load_tokenizer(base.model_name_or_path, base.model_revision)
     encoder = Encoder(tokenizer, data.template, data.max_length)
     train, report = encoder.encode_all(examples)
     check_ids(train, model_config)
+    args.check_warmup(number_of_steps(args, len(train)))
     task = get_task(data.task) if data.task else None
     measure = None
     if validation:
         batch_size = args.per_device_eval_batch_size
-        measure = make_measure(encoder, validation, task, batch_size, data.allow_code_execution)
+        leave = (data.allow_code_execution, data.allow_unsandboxed_code)
+        measure = make_measure(encoder, validation, task, batch_size, *leave)
     elif args.do_eval:
         raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
     check_best(args.metric_for_best_model, measure)
@@ -80,31 +133,47 @@ def main(argv: Sequence[str]) -> int:
     batcher = make_batcher(model, args.packing, data.max_length)
     if batcher.why_padded:
         say(args, f"padding instead of packing: {batcher.why_padded}")
-    try:
-        trainer, result = run(model, args, train, batcher, measure, record)
-    except InputError:
-        with suppress(OSError):  # a folder that holds something stays
-            Path(args.output_dir).rmdir()
-        raise
+    if args.overwrite_output_dir:
+        clear(folder)
+    _, result = run(model, args, train, batcher, measure, record, stop)
     if result.stopped:
         say(
             args,
-            f"stopped by {result.stopped} behind the checkpoint of step {result.steps}; "
+            f"stopped by {result.stopped} at step {result.steps}, and saved; "
             "go on with --resume_from_checkpoint auto",
         )
         leave_together()
         return STOPPED
-    trainer.save_model(args.output_dir)
     if args.should_save:
-        record.finished(asdict(result)).write(str(args.output_dir))
+        record.finished(asdict(result)).write(folder)
     say(args, format_result(config.method, result, args))
     leave_together()
     return 0
 
 
-def join(found: Namespace) -> None:
-    """Let the ranks meet before Trainer's arguments look for them."""
+def prepare(found: Namespace) -> None:
+    """Check what one argument says of another's; let the ranks meet.
+
+    Trainer's arguments look for them.
+
+    Raises:
+        InputError: for a rate of what the method lacks.
+    """
+    method = METHODS.get(found.method)
+    if method and method.offset.default_size is None and found.offset_learning_rate is not None:
+        raise InputError(
+            f"offset_learning_rate: {found.method} has no offset to train; leave it out"
+        )
     found.use_cpu = join_ranks(found.deepspeed, found.use_cpu)
+
+
+def number_of_steps(args: AdeptTrainingArguments, examples: int) -> int:
+    """Optimizer steps of the run."""
+    if args.max_steps > 0:
+        return args.max_steps
+    ranks = max(args.world_size, 1)
+    batch = args.train_batch_size * args.gradient_accumulation_steps * ranks
+    return math.ceil(args.num_train_epochs * math.ceil(examples / batch))
 
 
 def check_base(
@@ -115,7 +184,6 @@ def check_base(
     Raises:
         InputError: for a base that cannot carry the adapter, or that does not fit this machine.
     """
-    check_writable(str(args.output_dir or ""))
     check_choices(args)
     if config.prompt_init_adapter:
         read_adapter(config.prompt_init_adapter)

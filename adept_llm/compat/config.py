@@ -1,10 +1,13 @@
 """The commit of a base, which transformers keeps in its configuration or forgets."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
-def commit_of(config: Any) -> str | None:
+def commit_of(config: "PretrainedConfig") -> str | None:
     """The hub's commit that a model was read from; None for a folder, or where nobody noted it.
 
     transformers 5.17 notes it as `_commit_hash`; 5.18 to 5.23 note nothing (see `note_commit`), but
@@ -14,7 +17,7 @@ def commit_of(config: Any) -> str | None:
     return getattr(config, "_commit_hash", None)
 
 
-def note_commit(config: Any, name_or_path: str, revision: str | None) -> None:
+def note_commit(config: "PretrainedConfig", name_or_path: str, revision: str | None) -> None:
     """Note where the hub's client put a model that was just read; a folder has no commit.
 
     Args:

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer
+from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_callback import ExportableState
 
 from adept_llm.compat import deepspeed
@@ -17,7 +17,7 @@ class HookedTrainer(Trainer):
     """A Trainer that leaves checkpoints, and what follows from a better metric, to its subclass.
 
     Stock Trainer writes all frozen weights, reads them back strictly, and lets DeepSpeed write its
-    partitions by rank. A subclass gives the six methods below; the hooks are private in stock
+    partitions by rank. A subclass gives the first six methods below; the hooks are private in stock
     Trainer, so a new version may rename them. It would then write stock checkpoints and read none
     of ours, without a word: hence tests/compat/test_trainer.py.
 
@@ -56,6 +56,20 @@ class HookedTrainer(Trainer):
         """Act on a new best metric, before Trainer asks whether to save."""
         raise NotImplementedError
 
+    def is_complete(self) -> bool:
+        """Whether training has come to its end: by its steps, or by early stopping."""
+        impatient = any(
+            callback.early_stopping_patience_counter >= callback.early_stopping_patience
+            for callback in self.callback_handler.callbacks
+            if isinstance(callback, EarlyStoppingCallback)
+        )
+        return impatient or self.state.global_step >= self.state.max_steps
+
+    def evaluate_at_last(self) -> None:
+        """Make up for an evaluation that was due at this step, and which a signal broke off."""
+        metrics = self._evaluate(None, None)
+        self._determine_best_metric(metrics, None)
+
     @property
     def engine(self) -> Any:
         """The DeepSpeed engine, or None."""
@@ -93,8 +107,8 @@ class HookedTrainer(Trainer):
     def progress(self) -> dict[str, Any]:
         """Trainer's own state with that of its callbacks, as `trainer_state.json` holds it.
 
-        Early stopping keeps its count as an ExportableState, which Trainer reads back by class name
-        where restore_callback_states_from_checkpoint is given; if that changes, it counts afresh.
+        Early stopping keeps its count as an ExportableState, and so does Trainer what is due at
+        this step; `_load_callback_state` reads both back. If that changes, it counts afresh.
         """
         states: Any = self.state.stateful_callbacks
         for callback in [*self.callback_handler.callbacks, self.control]:
@@ -103,6 +117,74 @@ class HookedTrainer(Trainer):
         return dataclasses.asdict(self.state)
 
     # The hooks: called by stock Trainer alone.
+
+    def _init_training_state(
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
+    ) -> tuple[int, int]:
+        place = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        # those of the checkpoint would silently hold, whatever the arguments say now
+        self.state.compute_steps(self.args, max_steps)
+        best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
+        if best.is_dir():  # the folder may have been moved
+            self.state.best_model_checkpoint = str(best)
+        return place
+
+    def _load_callback_state(self) -> None:
+        """Counts, but not settings, which the arguments give; stock Trainer takes all or none."""
+        saved: Any = self.state.stateful_callbacks or {}
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, ExportableState):
+                state = saved.get(type(callback).__name__, {})
+                for name, value in state.get("attributes", {}).items():
+                    setattr(callback, name, value)
+        flags = saved.get(type(self.control).__name__, {}).get("args", {})
+        self.control.should_evaluate = flags.get("should_evaluate", False)
+
+    def _run_epoch(
+        self,
+        model: Any,
+        epoch: int,
+        train_dataloader: Any,
+        steps_in_epoch: int,
+        num_update_steps_per_epoch: int,
+        trial: Any,
+        ignore_keys_for_eval: Any,
+        start_time: float,
+        resume_from_checkpoint: str | None,
+        epochs_trained: int,
+        steps_trained_in_current_epoch: int,
+    ) -> None:
+        if self.is_complete():  # stock Trainer would ask behind one more step
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(
+            model,
+            epoch,
+            train_dataloader,
+            steps_in_epoch,
+            num_update_steps_per_epoch,
+            trial,
+            ignore_keys_for_eval,
+            start_time,
+            resume_from_checkpoint,
+            epochs_trained,
+            steps_trained_in_current_epoch,
+        )
+
+    def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
+        # with a limit of 1 the last checkpoint would be deleted, and what follows be lost with it
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            return super()._finalize_training(trial, num_train_samples, start_time)
+        finally:
+            self.args.save_total_limit = limit
 
     def _prepare_for_training(
         self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None

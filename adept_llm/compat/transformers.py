@@ -4,9 +4,12 @@ Read in transformers 5.17.0 and 5.23.0.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import AttentionInterface, AttentionMaskInterface
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")
 
@@ -31,7 +34,7 @@ def register_attention(name: str, function: Callable[..., Any]) -> None:
     AttentionMaskInterface.register(name, AttentionMaskInterface()["sdpa"])
 
 
-def is_quantized(model: Any) -> bool:
+def is_quantized(model: "PreTrainedModel") -> bool:
     """Whether from_pretrained quantised the model or read it so.
 
     It leaves its quantizer as `hf_quantizer`; if that is renamed, Trainer refuses quantised bases.
@@ -39,7 +42,22 @@ def is_quantized(model: Any) -> bool:
     return getattr(model, "hf_quantizer", None) is not None
 
 
-def accept_quantized(model: Any) -> None:
+def quantization_of(model: "PreTrainedModel") -> str:
+    """nf4, int8, another method's name, or none.
+
+    from_pretrained leaves what it was given as `config.quantization_config`; if that is renamed, a
+    run is resumed on a base that is quantised otherwise.
+    """
+    given = getattr(model.config, "quantization_config", None)
+    if given is None:
+        return "none"
+    told = given if isinstance(given, dict) else given.to_dict()
+    if told.get("load_in_4bit"):
+        return str(told.get("bnb_4bit_quant_type", "4 bits"))
+    return "int8" if told.get("load_in_8bit") else str(told.get("quant_method"))
+
+
+def accept_quantized(model: "PreTrainedModel") -> None:
     """Let Trainer take a quantised model without peft's adapters.
 
     Trainer (validate_quantization_for_training) takes quantised models only with peft's adapters,
@@ -51,7 +69,7 @@ def accept_quantized(model: Any) -> None:
     quantizer.__class__ = type(kind.__name__, (kind,), {"is_qat_trainable": True})
 
 
-def checkpoint_reentrantly(model: Any) -> None:
+def checkpoint_reentrantly(model: "PreTrainedModel") -> None:
     """Make the model's gradient checkpointing reentrant, whoever turns it on.
 
     Trainer calls `gradient_checkpointing_enable(gradient_checkpointing_kwargs=..)`, since 5.23

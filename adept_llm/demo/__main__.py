@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from adept_llm.adapters import AdeptConfig, inject_adapter, merge_adapter
@@ -106,8 +111,13 @@ def arguments(folder: Path, prompt_rate: float, offset_rate: float) -> AdeptTrai
     )
 
 
-def merged_answers(model: Any, tokenizer: Any, test: Sequence[Example], folder: Path) -> list[str]:
-    """AnswerMeasure of the merged model, loaded and run by stock transformers alone."""
+def merged_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    test: Sequence[Example],
+    folder: Path,
+) -> list[str]:
+    """Answers of the merged model, loaded and run by stock transformers alone."""
     model, tokenizer = merge_adapter(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

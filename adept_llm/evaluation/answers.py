@@ -11,6 +11,7 @@ from adept_llm.errors import InputError
 from adept_llm.evaluation.generation import Decoding, generate
 from adept_llm.evaluation.label_scoring import LabelIds, score_labels, with_end
 from adept_llm.evaluation.metrics import METRICS, RUNS_CODE, compute, majority
+from adept_llm.evaluation.programs.sandbox import check_sandbox
 from adept_llm.files import write_whole
 from adept_llm.packing import Batcher
 from adept_llm.tasks import Task
@@ -63,6 +64,7 @@ class AnswerMeasure:
         max_new_tokens: Most tokens of a generated answer.
         batch_size: Sequences in a batch.
         temperature: Of generation; 0 is greedy.
+        allow_unsandboxed_code: Whether metrics may run programs where there is no sandbox.
     """
 
     encoder: Encoder
@@ -73,6 +75,7 @@ class AnswerMeasure:
     max_new_tokens: int = 32
     batch_size: int = 32
     temperature: float = 0.0
+    allow_unsandboxed_code: bool = False
 
     @classmethod
     def of(
@@ -84,6 +87,7 @@ class AnswerMeasure:
         max_new_tokens: int = 32,
         batch_size: int = 32,
         allow_code_execution: bool = False,
+        allow_unsandboxed_code: bool = False,
         samples: int = 1,
         temperature: float = 0.0,
     ) -> "AnswerMeasure":
@@ -96,12 +100,13 @@ class AnswerMeasure:
             max_new_tokens: Most tokens of a generated answer; at most half of the encoder's length.
             batch_size: Sequences in a batch.
             allow_code_execution: Whether metrics may run generated programs.
+            allow_unsandboxed_code: Whether also where there is no sandbox.
             samples: AnswerMeasure to each example, for pass@k; each is a prediction of its own.
             temperature: At which they are drawn; 0 is greedy.
 
         Raises:
             InputError: No example fits, a metric is unknown, one would run generated code without
-                leave, or several samples would all be the same.
+                leave or without a sandbox, or several samples would all be the same.
         """
         if samples < 1 or (samples > 1) != (temperature > 0):
             raise InputError(
@@ -114,8 +119,10 @@ class AnswerMeasure:
             if name in RUNS_CODE and not allow_code_execution:
                 raise InputError(
                     f"metric {name} runs programs that the model wrote; allow that by "
-                    "--allow_code_execution, best in a container"
+                    "--allow_code_execution"
                 )
+            if name in RUNS_CODE:
+                check_sandbox(allow_unsandboxed_code)
         max_new_tokens = min(max_new_tokens, encoder.max_length // 2)
         windows, report = encoder.encode_windows(examples, max_new_tokens)
         pairs = [(one, each) for one, each in zip(examples, windows, strict=True) if each]
@@ -129,6 +136,7 @@ class AnswerMeasure:
             max_new_tokens,
             batch_size,
             temperature,
+            allow_unsandboxed_code,
         )
 
     @classmethod
@@ -139,6 +147,7 @@ class AnswerMeasure:
         examples: Sequence[Example],
         batch_size: int = 32,
         allow_code_execution: bool = False,
+        allow_unsandboxed_code: bool = False,
     ) -> "AnswerMeasure":
         """As `of`, with the task's metrics and answer length."""
         return cls.of(
@@ -148,6 +157,7 @@ class AnswerMeasure:
             max_new_tokens=task.max_new_tokens,
             batch_size=batch_size,
             allow_code_execution=allow_code_execution,
+            allow_unsandboxed_code=allow_unsandboxed_code,
         )
 
     @property
@@ -174,11 +184,14 @@ class AnswerMeasure:
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """The metrics of predictions for all examples."""
-        return compute(self.metrics, self.examples, [one.text for one in predictions])
+        return self._metrics([one.text for one in predictions])
 
     def baseline(self, train: Sequence[Example]) -> dict[str, float]:
         """The metrics of always saying what is most frequent in training."""
-        return compute(self.metrics, self.examples, majority(train, self.examples))
+        return self._metrics(majority(train, self.examples))
+
+    def _metrics(self, texts: Sequence[str]) -> dict[str, float]:
+        return compute(self.metrics, self.examples, texts, self.allow_unsandboxed_code)
 
     def _label(self, model: "PreTrainedModel", batcher: Batcher) -> list[Prediction]:
         eos: int = self.encoder.tokenizer.eos_token_id

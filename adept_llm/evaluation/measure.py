@@ -53,6 +53,7 @@ def make_measure(
     task: Task | None = None,
     batch_size: int = 32,
     allow_code_execution: bool = False,
+    allow_unsandboxed_code: bool = False,
 ) -> Measure:
     """What to measure while training: quick, and without running code unasked.
 
@@ -65,13 +66,16 @@ def make_measure(
         task: Whose rows they are; None for the user's own.
         batch_size: Sequences in a batch.
         allow_code_execution: Whether metrics may run generated programs.
+        allow_unsandboxed_code: Whether also where there is no sandbox.
 
     Raises:
         InputError: if no example fits.
     """
     runs_code = task is not None and not RUNS_CODE.isdisjoint(task.metrics)
     if (task or examples[0].labels) and (allow_code_execution or not runs_code):
-        return measure_answers(encoder, examples, task, batch_size, allow_code_execution)
+        return measure_answers(
+            encoder, examples, task, batch_size, allow_code_execution, allow_unsandboxed_code
+        )
     loss = TokenLoss.of(encoder, examples, batch_size)
     if task:
         return loss
@@ -108,6 +112,7 @@ def measure_answers(
     task: Task | None = None,
     batch_size: int = 32,
     allow_code_execution: bool = False,
+    allow_unsandboxed_code: bool = False,
 ) -> AnswerMeasure:
     """What to measure of a tuned model: its answers, free text written out.
 
@@ -117,12 +122,15 @@ def measure_answers(
         task: Whose rows they are; None for the user's own.
         batch_size: Sequences in a batch.
         allow_code_execution: Whether metrics may run generated programs.
+        allow_unsandboxed_code: Whether also where there is no sandbox.
 
     Raises:
         InputError: if no example fits, or a metric would run generated code without permission.
     """
     if task:
-        return AnswerMeasure.of_task(encoder, task, examples, batch_size, allow_code_execution)
+        return AnswerMeasure.of_task(
+            encoder, task, examples, batch_size, allow_code_execution, allow_unsandboxed_code
+        )
     if examples[0].labels:
         return AnswerMeasure.of(encoder, examples, batch_size=batch_size)
     targets = encoder.label_ids([example.target for example in examples])

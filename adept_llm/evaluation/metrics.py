@@ -9,11 +9,12 @@ import re
 import string
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from adept_llm.data import Example
 from adept_llm.errors import InputError
-from adept_llm.evaluation.code_execution import passes
+from adept_llm.evaluation.programs.check import passes
 
 Metric = Callable[[Sequence[Example], Sequence[str]], float]
 
@@ -80,7 +81,7 @@ def exact_match(examples: Sequence[Example], predictions: Sequence[str]) -> floa
 
 
 def token_f1(examples: Sequence[Example], predictions: Sequence[str]) -> float:
-    """SQuAD's F1 of the words, with the answer that gives the most."""
+    """F1 of the words as in SQuAD 1.1 and MRQA, with the answer that gives the most."""
     return _best_of_answers(_shared_words, examples, predictions)
 
 
@@ -93,27 +94,43 @@ def final_number(examples: Sequence[Example], predictions: Sequence[str]) -> flo
     return sum(hits) / len(hits)
 
 
-def pass_at(k: int) -> Metric:
+@dataclass(frozen=True)
+class PassAt:
     """The metric pass@k: chance that one of k programs passes all tests (MBPP). Runs programs.
 
     Several predictions for one example, told by its id, are its samples.
 
-    Raises:
-        InputError: An example has fewer than k.
+    Attributes:
+        k: How many programs one may try.
     """
 
-    def metric(examples: Sequence[Example], predictions: Sequence[str]) -> float:
+    k: int
+
+    def __call__(
+        self,
+        examples: Sequence[Example],
+        predictions: Sequence[str],
+        allow_unsandboxed_code: bool = False,
+    ) -> float:
+        """Run the programs.
+
+        Args:
+            examples: With their tests as answers.
+            predictions: A program each.
+            allow_unsandboxed_code: Whether to run them where there is no sandbox.
+
+        Raises:
+            InputError: An example has fewer than k, or there is no sandbox.
+        """
         programs = [(p, e.answers) for e, p in zip(examples, predictions, strict=True)]
         passed: dict[str, list[bool]] = defaultdict(list)
-        for example, right in zip(examples, passes(programs), strict=True):
+        for example, right in zip(examples, passes(programs, allow_unsandboxed_code), strict=True):
             passed[example.id].append(right)
         fewest = min(map(len, passed.values()))
-        if fewest < k:
-            raise InputError(f"pass@{k} needs {k} samples of each program, not {fewest}")
-        chances = [pass_at_k(len(one), sum(one), k) for one in passed.values()]
+        if fewest < self.k:
+            raise InputError(f"pass@{self.k} needs {self.k} samples of each program, not {fewest}")
+        chances = [pass_at_k(len(one), sum(one), self.k) for one in passed.values()]
         return sum(chances) / len(chances)
-
-    return metric
 
 
 METRICS: dict[str, Metric] = {
@@ -128,14 +145,17 @@ METRICS: dict[str, Metric] = {
     "exact_match": exact_match,
     "token_f1": token_f1,
     "final_number": final_number,
-    "pass@1": pass_at(1),
-    "pass@10": pass_at(10),
+    "pass@1": PassAt(1),
+    "pass@10": PassAt(10),
 }
-RUNS_CODE = frozenset({"pass@1", "pass@10"})
+RUNS_CODE = frozenset(name for name, metric in METRICS.items() if isinstance(metric, PassAt))
 
 
 def compute(
-    names: Sequence[str], examples: Sequence[Example], predictions: Sequence[str]
+    names: Sequence[str],
+    examples: Sequence[Example],
+    predictions: Sequence[str],
+    allow_unsandboxed_code: bool = False,
 ) -> dict[str, float]:
     """All metrics of a task.
 
@@ -143,14 +163,22 @@ def compute(
         names: Of the metrics.
         examples: At least one.
         predictions: One per example.
+        allow_unsandboxed_code: Whether metrics may run programs where there is no sandbox.
 
     Raises:
-        InputError: A metric is unknown.
+        InputError: A metric is unknown, or runs programs and finds no sandbox.
     """
     unknown = sorted(set(names) - METRICS.keys())
     if unknown:
         raise InputError(f"unknown metric {unknown[0]!r}; known: {', '.join(METRICS)}")
-    return {name: METRICS[name](examples, predictions) for name in names}
+    found = {}
+    for name in names:
+        metric = METRICS[name]
+        if isinstance(metric, PassAt):
+            found[name] = metric(examples, predictions, allow_unsandboxed_code)
+        else:
+            found[name] = metric(examples, predictions)
+    return found
 
 
 def majority(train: Sequence[Example], examples: Sequence[Example]) -> list[str]:
@@ -240,7 +268,6 @@ def _same(prediction: str, answer: str) -> float:
 
 def _shared_words(prediction: str, answer: str) -> float:
     ours, theirs = prediction.split(), answer.split()
-    if not ours or not theirs:
-        return float(ours == theirs)
     shared = sum((Counter(ours) & Counter(theirs)).values())
-    return 2 * shared / (len(ours) + len(theirs))
+    # two empty texts share no word: 0 in SQuAD 1.1, whose script MRQA takes, and 1 only in 2.0
+    return 2 * shared / (len(ours) + len(theirs)) if shared else 0.0

@@ -1,5 +1,6 @@
 """Arguments of a training run beyond the adapter's: model, data, and Trainer's own with ours."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +15,10 @@ from adept_llm.tasks import get_task
 from adept_llm.training.deepspeed_config import check_deepspeed
 
 OWN_DATA_LENGTH = 256
+OFFSET_RATE = 0.03
+WARMUP = 0.06  # RoBERTa's share, and LoRA's; a number of steps fits runs of one length only
+# what checkpoints can read back from DeepSpeed's partitions: exp_avg and exp_avg_sq in fp32
+SAVED_UNDER_DEEPSPEED = ("adamw_torch", "adamw_torch_fused")
 IGNORED_BY_US = {
     "label_smoothing_factor": 0.0,
     "dataloader_drop_last": False,
@@ -74,6 +79,9 @@ class DataArguments:
     allow_code_execution: bool = field(
         default=False, metadata={"help": "let mbpp's metric run the programs of the model"}
     )
+    allow_unsandboxed_code: bool = field(
+        default=False, metadata={"help": "let them run also where bubblewrap starts no sandbox"}
+    )
 
     def __post_init__(self) -> None:
         if bool(self.task) == bool(self.train_file):
@@ -100,8 +108,9 @@ class AdeptTrainingArguments(TrainingArguments):
     learning_rate: float = field(
         default=0.3, metadata={"help": "of the prompt, in units of the table's rms"}
     )
-    offset_learning_rate: float = field(
-        default=0.03, metadata={"help": "of the offset network, whose units are relative too"}
+    offset_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "of the offset network, whose units are relative too; default 0.03"},
     )
     packing: str = field(
         default="shared_prefix",
@@ -109,7 +118,12 @@ class AdeptTrainingArguments(TrainingArguments):
     )
     per_device_train_batch_size: int = field(default=32, metadata={"help": "examples"})
     per_device_eval_batch_size: int = field(default=32, metadata={"help": "examples"})
-    warmup_steps: float = field(default=20, metadata={"help": "steps, or a fraction below 1"})
+    warmup_steps: float = field(
+        default=WARMUP, metadata={"help": "steps, or a fraction of all of them below 1"}
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "throw away what an older run left in output_dir"}
+    )
     logging_steps: float = field(default=1, metadata={"help": "steps between log lines"})
     report_to: None | str | list[str] = field(
         default="tensorboard", metadata={"help": "integrations to report to, or none"}
@@ -123,16 +137,31 @@ class AdeptTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         """Check ours, then Trainer's."""
+        if not self.output_dir:
+            raise InputError("output_dir: give a folder for the adapter, the log and checkpoints")
+        if self.overwrite_output_dir and self.resume_from_checkpoint:
+            raise InputError(
+                "overwrite_output_dir: throws away what --resume_from_checkpoint goes on from; "
+                "leave out one of them"
+            )
+        if self.offset_learning_rate is None:
+            self.offset_learning_rate = OFFSET_RATE
         if self.packing not in PACKINGS:
             raise InputError(f"packing: '{self.packing}' is unknown; known: {', '.join(PACKINGS)}")
         for name in ("learning_rate", "offset_learning_rate"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}: {getattr(self, name)} is not a rate; give 0 or more")
         self._check_counts()
         self._check_ignored()
         self._check_best()
         if self.deepspeed:
             check_deepspeed(self.deepspeed, self.bf16 or self.fp16)
+            optimizer = getattr(self.optim, "value", self.optim)
+            if optimizer not in SAVED_UNDER_DEEPSPEED:
+                raise InputError(
+                    f"optim: the state of {optimizer} cannot be saved under DeepSpeed; give "
+                    f"--optim {SAVED_UNDER_DEEPSPEED[0]}, or leave out --deepspeed"
+                )
             cpu = self.use_cpu or not torch.cuda.is_available()
             if cpu and not (self.use_cpu and is_initialized()):
                 # Trainer would take each rank for a run of its own
@@ -152,6 +181,31 @@ class AdeptTrainingArguments(TrainingArguments):
         if self.max_steps == 0 or self.seed < 0:
             name = "seed" if self.seed < 0 else "max_steps"
             raise InputError(f"{name}: {getattr(self, name)} is none; give a positive number")
+        if not 0 < self.num_train_epochs < math.inf:
+            raise InputError(
+                f"num_train_epochs: {self.num_train_epochs} trains nothing; give a number above 0"
+            )
+        if not 0 <= self.warmup_steps < math.inf:
+            raise InputError(
+                f"warmup_steps: {self.warmup_steps} is none; give steps, or a fraction below 1"
+            )
+        if self.max_steps > 0:
+            self.check_warmup(self.max_steps)
+
+    def check_warmup(self, steps: int) -> None:
+        """Refuse a warm-up that never ends.
+
+        Args:
+            steps: of the run.
+
+        Raises:
+            InputError: naming both.
+        """
+        if self.warmup_steps >= 1 and self.warmup_steps > steps:
+            raise InputError(
+                f"warmup_steps: {self.warmup_steps:g} of {steps} steps would never end; give "
+                f"fewer, or a fraction such as {WARMUP}"
+            )
 
     def _check_ignored(self) -> None:
         """Refuse what Trainer offers and adapters, our loss or our sampler would not heed."""

@@ -26,7 +26,7 @@ def read_deepspeed(path: str | dict[str, Any]) -> dict[str, Any]:
         return path
     try:
         text = path if path.lstrip().startswith("{") else Path(path).read_text()
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_each_once)
     except OSError as error:
         raise InputError(
             f"deepspeed: {path}: {error.strerror}; `adept-llm files` lists ready ones"
@@ -36,6 +36,15 @@ def read_deepspeed(path: str | dict[str, Any]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"deepspeed: {path} is not a JSON object")
     return content
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; json itself takes the last of two entries of a name without a word."""
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"'{twice}' is given twice; leave one out")
+    return dict(pairs)
 
 
 def zero_stage(config: dict[str, Any]) -> int:

@@ -2,8 +2,9 @@
 
 import os
 import socket
-from collections.abc import Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -90,3 +91,29 @@ def leave_together() -> None:
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End this rank of several, whatever the others do: their launcher ends them."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def agreed(act: Callable[[], Any]) -> Any:
+    """Let rank 0 act and all ranks have its result, or its InputError; nobody runs ahead.
+
+    Raises:
+        InputError: what rank 0 raised, on all ranks.
+    """
+    outcome: list[Any] = [None, None]
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        try:
+            outcome[0] = act()
+        except InputError as error:
+            outcome[1] = str(error)
+    if dist.is_initialized():
+        dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise InputError(outcome[1])
+    return outcome[0]

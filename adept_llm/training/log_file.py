@@ -13,8 +13,13 @@ class LogFile(TrainerCallback):
     """Appends what Trainer logs to output_dir/log.jsonl.
 
     A run that was killed repeats the steps behind its last checkpoint: of two lines of a step, the
-    later one holds.
+    later one holds. A run that begins at step 0 begins its log anew.
     """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Drop the log of a run that left nothing to go on from."""
+        if state.is_world_process_zero and state.global_step == 0:
+            (Path(str(args.output_dir)) / LOG_FILE).unlink(missing_ok=True)
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any

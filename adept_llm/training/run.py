@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,9 +21,9 @@ from adept_llm.evaluation.measure import Measure
 from adept_llm.packing import Batcher
 from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.log_file import LogFile
+from adept_llm.training.log_file import LOG_FILE, LogFile, read_losses
 from adept_llm.training.progress import make_progress
-from adept_llm.training.signals import StopOnSignal
+from adept_llm.training.signals import StopOnSignal, Stopped
 from adept_llm.training.trainer import AdeptTrainer
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class MeasureAtStart(TrainerCallback):
 
         Raises:
             InputError: for a metric_for_best_model that is not measured.
+            Stopped: where a signal breaks it off.
         """
         prefix = "start_"
         if state.global_step == 0 and self.trainer.measure:
@@ -76,6 +78,8 @@ class MeasureAtStart(TrainerCallback):
         if best and best.removeprefix("eval_") not in self.metrics:
             known = ", ".join(self.metrics) or "none without a labelled validation split"
             raise InputError(f"metric_for_best_model: '{best}' is unknown; known: {known}")
+        if control.should_evaluate and self.trainer.resumed_from and self.trainer.measure:
+            self.trainer.catch_up()
 
 
 def run(
@@ -85,8 +89,9 @@ def run(
     batcher: Batcher,
     measure: Measure | None = None,
     record: RunRecord | None = None,
+    stop: StopOnSignal | None = None,
 ) -> tuple[AdeptTrainer, Result]:
-    """Measure, train, measure; the model is left with the best or last adapter.
+    """Measure, train, save, measure; the model is left with the best or last adapter.
 
     Args:
         model: an injected model.
@@ -95,16 +100,23 @@ def run(
         batcher: the model's, from `make_batcher`.
         measure: what is measured before and after training, and where the arguments say so.
         record: of the run so far, laid into its checkpoints.
+        stop: with the signals in its hands; by default they are taken over here.
 
     Returns:
-        The trainer, which saves the model, and the numbers; `stopped` tells whether the run has
-        come to its end.
+        The trainer, and the numbers; `stopped` tells whether the run has come to its end. The
+        adapter lies in `output_dir` then; whether it is to be called finished is the caller's.
+
+    Raises:
+        Stopped: by a signal before the first step.
     """
     set_seed(args.seed)
-    stop = StopOnSignal()
-    stop.install()
-    callbacks = [stop, LogFile()]
-    trainer = AdeptTrainer(model, args, list(train), batcher, measure, record, callbacks=callbacks)
+    own = stop is None
+    stop = stop or StopOnSignal()
+    if own:
+        stop.install()
+    trainer = AdeptTrainer(
+        model, args, list(train), batcher, measure, record, stop, callbacks=[stop, LogFile()]
+    )
     start = MeasureAtStart(trainer)
     trainer.add_callback(start)
     progress = make_progress(args.disable_tqdm)
@@ -112,18 +124,29 @@ def run(
     trainer.add_callback(progress)
     if args.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+    loss, after = float("nan"), {}
     try:
         loss = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).training_loss
-    finally:
-        stop.uninstall()
         progress.close()
-    after = measure.at_end(trainer.model, batcher) if measure and not stop.stopped else {}
+        if not stop.stopped:
+            # first, since what follows may take long
+            trainer.save_model()
+            after = trainer.measured_in_the_end()
+    except Stopped as signal:
+        if not trainer.state.global_step:
+            raise
+        stop.stopped = signal.name
+    finally:
+        stop.release()
+        if own:
+            stop.uninstall()
+        progress.close()
     speed, seconds = trainer.speed, trainer.speed.seconds or float("inf")
     trained = get_adapter(model).trained_parameters().values()
     result = Result(
         before=start.metrics,
         after=after,
-        loss=loss,
+        loss=loss if speed.examples else _logged_loss(args),
         trained_parameters=sum(p.numel() for p in trained),
         steps=trainer.state.global_step,
         examples_per_second=speed.examples * args.world_size / seconds,
@@ -132,3 +155,10 @@ def run(
         stopped=stop.stopped,
     )
     return trainer, result
+
+
+def _logged_loss(args: AdeptTrainingArguments) -> float:
+    """Of a run that had been trained to its end before: the mean of its log."""
+    folder = Path(str(args.output_dir))
+    losses = read_losses(folder) if (folder / LOG_FILE).exists() else {}
+    return sum(losses.values()) / len(losses) if losses else float("nan")

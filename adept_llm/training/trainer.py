@@ -1,9 +1,11 @@
 """A thin Trainer: two learning rates, a token-weighted loss, checkpoints of trained values only."""
 
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from adept_llm.adapters import get_adapter
 from adept_llm.errors import InputError
@@ -13,6 +15,7 @@ from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.checkpoints.resumable import ResumableTrainer
 from adept_llm.training.progress import Speed
+from adept_llm.training.signals import StopOnSignal, Stopped
 
 
 class AdeptTrainer(ResumableTrainer):
@@ -25,6 +28,7 @@ class AdeptTrainer(ResumableTrainer):
         batcher: the model's, from `make_batcher`.
         measure: called where Trainer would evaluate; its main metric finds the best checkpoint.
         record: of the run so far, laid into its checkpoints.
+        stop: what a signal is told to; None where signals are not looked at.
     """
 
     args: AdeptTrainingArguments
@@ -38,6 +42,7 @@ class AdeptTrainer(ResumableTrainer):
         batcher: Batcher,
         measure: Measure | None = None,
         record: RunRecord | None = None,
+        stop: StopOnSignal | None = None,
         **kwargs: Any,
     ) -> None:
         # "loss" is Trainer's own default
@@ -56,6 +61,7 @@ class AdeptTrainer(ResumableTrainer):
         self.batcher = batcher
         self.measure = measure
         self.record = record
+        self.stop = stop
         self.speed = Speed()
         self._used_rates: dict[str, float] = {}
         self.add_callback(self.speed)
@@ -72,6 +78,25 @@ class AdeptTrainer(ResumableTrainer):
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             self.optimizer = kind(groups, weight_decay=self.args.weight_decay, **options)
         return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Any:
+        """What --lr_scheduler_type names, with a warm-up that ends at its last step.
+
+        Stock schedules begin at a rate of 0: step 1 would be for nothing, and so would all of a run
+        of one step. They are taken one step later, and end as much later.
+
+        Raises:
+            InputError: for a warm-up that is longer than the run.
+        """
+        self.args.check_warmup(num_training_steps)
+        if self.lr_scheduler is not None or not self.args.warmup_steps:
+            return super().create_scheduler(num_training_steps, optimizer)
+        schedule = super().create_scheduler(num_training_steps + 1, optimizer)
+        if isinstance(schedule, LambdaLR):
+            begin_a_step_later(schedule)
+        return schedule
 
     def learning_rates(self) -> dict[str, float]:
         """The current rate of each group, by its argument's name."""
@@ -123,6 +148,8 @@ class AdeptTrainer(ResumableTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add both learning rates and the speed to the training log."""
+        if "train_runtime" in logs and not self.speed.examples:
+            return  # nothing was trained: the summary of the run stands in its log already
         if "loss" in logs:
             logs.pop("learning_rate", None)  # Trainer's is that of the first group, whichever it is
             logs.update(self._used_rates)
@@ -130,15 +157,66 @@ class AdeptTrainer(ResumableTrainer):
             logs["tokens_per_second"] = round(speed, 1)
         super().log(logs, start_time)
 
-    def measured(self) -> dict[str, float]:
-        """The metrics of the model as it is; none where nothing is measured."""
-        return self.measure(self.model, self.batcher) if self.measure else {}
+    def measured(self, at_end: bool = False) -> dict[str, float]:
+        """The metrics of the model as it is; none where nothing is measured.
+
+        Args:
+            at_end: whether those too that take long.
+
+        Raises:
+            Stopped: where a signal breaks it off, on all ranks.
+        """
+        if not self.measure:
+            return {}
+        with self.stop.evaluating(self.model) if self.stop else nullcontext():
+            measure = self.measure.at_end if at_end else self.measure
+            return measure(self.model, self.batcher)
+
+    def measured_in_the_end(self) -> dict[str, float]:
+        """Those of the trained model; broken off, it leaves a checkpoint to go on from.
+
+        Raises:
+            Stopped: where a signal breaks it off, on all ranks.
+        """
+        try:
+            return self.measured(at_end=True)
+        except Stopped as signal:
+            # the best values do not go with the last optimizer state; the last were saved before
+            if not self.args.load_best_model_at_end:
+                self._save_stopped(signal)
+            raise
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Metrics of `measure`, logged under eval_*."""
-        metrics = {f"eval_{name}": value for name, value in self.measured().items()}
+        """Metrics of `measure`, logged under eval_*.
+
+        Raises:
+            Stopped: where a signal breaks it off, behind a checkpoint; made up for on resuming.
+        """
+        try:
+            measured = self.measured()
+        except Stopped as signal:
+            self._save_stopped(signal)
+            raise
+        metrics = {f"eval_{name}": value for name, value in measured.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def _save_stopped(self, signal: Stopped) -> None:
+        assert self.stop is not None
+        self.stop.stopped = signal.name
+        self.save_checkpoint()
+
+
+def begin_a_step_later(schedule: LambdaLR) -> None:
+    """Let each step take the rate of the next; of a schedule that has just been made."""
+
+    def later(factor: Any) -> Any:
+        return lambda step: factor(step + 1)
+
+    schedule.lr_lambdas = [later(factor) for factor in schedule.lr_lambdas]
+    pairs = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+    for group, (rate, factor) in zip(schedule.optimizer.param_groups, pairs, strict=True):
+        group["lr"] = rate * factor(0)

@@ -13,6 +13,8 @@ from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 from adept_llm.files import write_whole
+from adept_llm.training.run_folder import claimed
+from tests.builders import record_of
 
 FAST = [
     "--max_steps", "2", "--report_to", "none", "--use_cpu", "true", "--save_strategy", "no",
@@ -277,3 +279,34 @@ def test_a_question_that_is_none(capsys, tmp_path, adapter):
         path.write_text(rows)
         line = refused(capsys, tmp_path, "generate", "--adapter", adapter, "--file", path)
         assert message in line
+
+
+def test_a_rate_of_what_the_method_lacks(capsys, tmp_path, train_file):
+    argv = train(tmp_path, "--train_file", train_file, "--method", "prompt_tuning")
+    line = refused(capsys, tmp_path, *argv, "--offset_learning_rate", "0.03")
+    assert "offset_learning_rate: prompt_tuning has no offset to train" in line
+
+
+def test_a_warm_up_longer_than_the_epochs(capsys, tmp_path, train_file):
+    """64 rows in batches of 8: 8 steps."""
+    argv = train(tmp_path, "--train_file", train_file, "--per_device_train_batch_size", "8")
+    argv += ["--max_steps", "-1", "--num_train_epochs", "1", "--warmup_steps"]
+    assert "warmup_steps: 9 of 8 steps" in refused(capsys, tmp_path, *argv, "9")
+
+
+def test_a_file_has_no_splits(capsys, tmp_path, adapter, train_file):
+    argv = ["evaluate", "--adapter", adapter, "--file", train_file, "--split", "validation"]
+    assert "split: goes with --task" in refused(capsys, tmp_path, *argv)
+
+
+def test_a_finished_folder_and_one_at_work(capsys, tmp_path, train_file, monkeypatch):
+    monkeypatch.setattr("adept_llm.training.run_folder.WAIT", 0.1)
+    argv = train(tmp_path, "--train_file", train_file)
+    out = tmp_path / "out"
+    record_of().finished({"steps": 2}).write(out)
+    line = refused(capsys, tmp_path, *argv)
+    assert "holds a finished run" in line and "--overwrite_output_dir" in line
+    with claimed(out):
+        assert "another run is at work" in refused(capsys, tmp_path, *argv)
+    assert main([*map(str, argv), "--overwrite_output_dir", "true"]) == 0
+    assert json.loads((out / "run.json").read_text())["results"]["steps"] > 0

@@ -112,7 +112,6 @@ def test_any_words_survive_a_file(folder, text, names, steps, rate):
         assert (numbers.steps, numbers.rate) == (steps, rate)
 
 
-@pytest.mark.xfail(reason="JSON is read as YAML, which it is not quite", strict=True)
 @pytest.mark.parametrize(
     ("value", "expected"),
     [({"text": "\U0001f600"}, "\U0001f600"), ({"settings": {"lr": 1e-05}}, '{"lr": 1e-05}')],
@@ -189,3 +188,17 @@ def test_an_output_file_must_have_a_place(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(InputError, match="cannot be written; name another"):
         check_output("output", str(tmp_path / "new.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("run.yaml", "steps: 3\nrate: 1.0\nsteps: 4\n", ", in lines 1 and 3"),
+        ("run.json", '{"steps": 3,\n "steps": 4}', ""),
+        ("run.yaml", "settings:\n  a: 1\n  a: 2\n", ", in lines 2 and 3"),
+    ],
+)
+def test_a_name_that_is_given_twice_in_a_file(tmp_path, name, content, lines):
+    """YAML and JSON take the last without a word."""
+    with pytest.raises(InputError, match=f"is given twice{lines}; leave one out"):
+        read(write(tmp_path / name, content))

@@ -44,7 +44,9 @@ def test_two_steps_and_an_evaluation(name, packing, template, tokenizer, tmp_pat
     )
     encoded, report = encoder.encode_all(train)
     assert report.dropped == 0
-    measure = AnswerMeasure.of_task(encoder, task, test, 4, allow_code_execution=True)
+    measure = AnswerMeasure.of_task(
+        encoder, task, test, 4, allow_code_execution=True, allow_unsandboxed_code=True
+    )
     model = inject_adapter(load_model(str(MODEL)), AdeptConfig("adept", 5, 3))
     batcher = make_batcher(model, packing, LENGTH)
     assert batcher.why_padded is None
@@ -97,7 +99,9 @@ def test_right_programs_pass(tokenizer):
     task = get_task("mbpp")
     examples = load_split(task, "train", FIXTURES / "mbpp")
     encoder = Encoder(tokenizer, "plain", LENGTH)
-    measure = AnswerMeasure.of_task(encoder, task, examples, allow_code_execution=True)
+    measure = AnswerMeasure.of_task(
+        encoder, task, examples, allow_code_execution=True, allow_unsandboxed_code=True
+    )
     encoded, _ = encoder.encode_all(examples)
     texts = [tokenizer.decode(one.target_ids, skip_special_tokens=True).strip() for one in encoded]
     predictions = [Prediction(e, text) for e, text in zip(examples, texts, strict=True)]

@@ -13,6 +13,7 @@ from adept_llm.demo import MODEL
 from adept_llm.evaluation.answers import AnswerMeasure, write_predictions
 from adept_llm.evaluation.label_scoring import score_labels, with_end
 from adept_llm.evaluation.measure import make_measure, measure_answers
+from adept_llm.evaluation.programs import sandbox
 from adept_llm.packing import make_batcher
 from adept_llm.tasks import get_task, load_split
 
@@ -159,6 +160,19 @@ def test_what_cannot_be_measured_is_refused(tokenizer):
         AnswerMeasure.of(encoder, [labelled(1)], ["bleu"])
     with pytest.raises(InputError, match="no example is left"):
         AnswerMeasure.of(Encoder(tokenizer, "plain", 5), [labelled(1)])
+
+
+def test_programs_want_a_sandbox_or_leave_to_do_without(tokenizer, monkeypatch):
+    """Said before a model is read, in training and evaluation alike."""
+    monkeypatch.setattr(sandbox, "no_sandbox", lambda: "bwrap is not installed")
+    task = get_task("mbpp")
+    rows = load_split(task, "validation", FIXTURES / "mbpp")
+    encoder = Encoder(tokenizer, "plain", 200)
+    for measure in (make_measure, measure_answers):
+        with pytest.raises(InputError, match="--allow_unsandboxed_code"):
+            measure(encoder, rows, task, 4, True)
+        allowed = measure(encoder, rows, task, 4, True, True)
+        assert allowed.baseline(rows).keys() == {"pass@1"}
 
 
 def test_several_samples_are_predictions_of_one_example(tokenizer):

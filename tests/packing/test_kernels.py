@@ -40,7 +40,7 @@ def dense_reference(q, k, v, layout, scaling):
 class Varlen:
     """What flash-attn's and torch's varlen kernels compute on CUDA, and what they were told.
 
-    Causal with the ends of keys and queries aligned; key heads may be fewer.
+    Causal with the ends of keys and queries aligned; only flash-attn's takes fewer key heads.
     """
 
     def __init__(self):
@@ -53,6 +53,7 @@ class Varlen:
         assert cu_q[-1] == len(q) and cu_k[-1] == len(k) == len(v)
         assert max_q == cu_q.diff().max() and max_k == cu_k.diff().max()
         repeats = q.shape[1] // k.shape[1]
+        assert repeats == 1 or "softmax_scale" in told
         out = []
         for i in range(len(cu_q) - 1):
             qi = q[cu_q[i] : cu_q[i + 1]].transpose(0, 1)
@@ -122,14 +123,21 @@ def test_gradients_on_any_tree_of_segments(varlen, kernel, layout, groups):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", [sdpa_attention, torch_varlen_attention, flex_attention])
-def test_dropout_reaches_every_kernel(varlen, kernel):
-    """Those that have none of their own hand over to SDPA; a dropout of 1 drops all."""
+def test_a_dropout_of_1_drops_all():
     layout = PackedLayout.shared_prefix(3, [2, 4])
     q, k, v = heads(9, 2)
-    with torch.no_grad():
-        assert not kernel(q, k, v, layout, 0.3, 1.0).any()
-        assert kernel(q, k, v, layout, 0.3, 0.0).any()
+    assert not sdpa_attention(q, k, v, layout, 0.3, 1.0).any()
+    assert sdpa_attention(q, k, v, layout, 0.3, 0.0).any()
+
+
+@pytest.mark.parametrize("kernel", [torch_varlen_attention, flex_attention])
+def test_kernels_without_dropout_hand_over_to_sdpa(varlen, monkeypatch, kernel):
+    told = []
+    monkeypatch.setattr(kernels, "sdpa_attention", lambda *given: told.append(given))
+    given = (*heads(9, 2), PackedLayout.shared_prefix(3, [2, 4]), 0.3, 0.5)
+    kernel(*given)
+    (got,) = told
+    assert len(got) == len(given) and all(a is b for a, b in zip(got, given, strict=True))
 
 
 def test_varlen_kernels_are_told_to_be_causal(varlen):

@@ -1,7 +1,7 @@
 """A Slurm of two nodes on this machine, for a test: munged, slurmctld and two slurmd, no systemd.
 
 Needs root, mount namespaces and the Debian packages slurmctld, slurmd, slurm-client and munge. Both
-nodes are this machine under another name and port; each claims CPUs and one GPU that it lacks.
+nodes are this machine under another name and port; each claims CPUs and two GPUs that it lacks.
 """
 
 import os
@@ -16,6 +16,7 @@ import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "unshare")
 NODES = ("node1", "node2")
+GPUS = 2
 CONFIG = """\
 ClusterName=adepttest
 SlurmctldHost={host}(127.0.0.1)
@@ -50,6 +51,8 @@ PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 {nodes}
 PartitionName=main Nodes=ALL Default=YES PriorityTier=10 PreemptMode=REQUEUE GraceTime=60
+PartitionName=hasty Nodes=ALL PriorityTier=10 PreemptMode=REQUEUE
+PartitionName=cheap Nodes=ALL PriorityTier=10 PreemptMode=CANCEL
 PartitionName=urgent Nodes=ALL PriorityTier=100 PreemptMode=OFF
 """
 
@@ -58,7 +61,8 @@ def why_not():
     """Why no cluster can be started here, or None."""
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
-        return f"not installed: {', '.join(missing)} (apt-get install slurmctld slurmd munge)"
+        packages = "slurmctld slurmd slurm-client munge"
+        return f"not installed: {', '.join(missing)} (apt-get install {packages})"
     if os.geteuid() != 0:
         return "not root"
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
@@ -70,19 +74,20 @@ def why_not():
 def cluster(root: Path):
     """Start it; yields the environment for sbatch and its sisters."""
     host = socket.gethostname()
-    first = 20_000 + os.getpid() % 10_000
-    gpu = root / "nvidia0"
-    gpu.symlink_to("/dev/null")
+    first = 20_000 + os.getpid() % 3_000 * (1 + len(NODES))  # two clusters at once share no port
+    for i in range(GPUS):
+        (root / f"nvidia{i}").symlink_to("/dev/null")
     (root / "state").mkdir()
     (root / "hosts").write_text(f"127.0.0.1 localhost {host} {' '.join(NODES)}\n")
     lines = [
         f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={first + 1 + i} CPUs=16 "
-        "RealMemory=100000 Gres=gpu:1 State=UNKNOWN"
+        f"RealMemory=100000 Gres=gpu:{GPUS} State=UNKNOWN"
         for i, node in enumerate(NODES)
     ]
     config = root / "slurm.conf"
     config.write_text(CONFIG.format(host=host, root=root, port=first, nodes="\n".join(lines)))
-    (root / "gres.conf").write_text("".join(f"NodeName={n} Name=gpu File={gpu}\n" for n in NODES))
+    gpus = f"Name=gpu File={root}/nvidia[0-{GPUS - 1}]"
+    (root / "gres.conf").write_text("".join(f"NodeName={node} {gpus}\n" for node in NODES))
     key = root / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)

@@ -2,8 +2,6 @@
 
 import json
 import re
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,25 +10,16 @@ from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 from adept_llm.training.log_file import LOG_FILE, read_losses
-from tests.slurm.cluster import ask, cluster, kill_node, start_node, why_not
+from tests.slurm.cluster import kill_node, start_node, why_not
+from tests.slurm.conftest import wait_until
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no Slurm: {why_not()}")
-ROOT = Path(__file__).parents[2]
 STEPS = 200
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("slurm")
-
-
-@pytest.fixture(scope="module")
-def slurm(root):
-    with cluster(root) as environment:
-        yield {
-            **environment, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu",
-        }  # fmt: skip
+    return tmp_path_factory.mktemp("jobs")
 
 
 @pytest.fixture(scope="module")
@@ -51,39 +40,16 @@ def recipe(root):
     return path, read_losses(root / "alone")
 
 
-def submit(slurm, *words):
-    """The job's id."""
-    answer = ask(["sbatch", "--parsable", *map(str, words)], slurm, cwd=ROOT)
-    return answer.split(";")[0]
-
-
-def train(slurm, recipe, out, *options, script="slurm/train.sbatch"):
-    return submit(
-        slurm, "--nodes=2", "--gres=gpu:1", f"--output={out}.txt", *options, script, out,
-        recipe[0], "--per_device_train_batch_size", "4",
+def train(slurm, recipe, out, gpus, **variables):
+    """A job of two nodes; the global batch is that of `recipe`."""
+    return slurm.submit(
+        "--nodes=2", f"--gres=gpu:{gpus}", f"--output={out}.txt", "slurm/train.sbatch", out,
+        recipe[0], "--per_device_train_batch_size", 4 // gpus, **variables,
     )  # fmt: skip
 
 
-def wait_for_step(out, step, seconds=90):
-    wait_until(lambda: (out / LOG_FILE).exists() and len(read_losses(out)) >= step, seconds)
-
-
-def wait_until(condition, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def field(slurm, job, name):
-    found = re.search(rf"\b{name}=(\S+)", ask(["scontrol", "show", "job", job], slurm))
-    return found.group(1) if found else None
-
-
-def wait_for_end(slurm, job, state="COMPLETED"):
-    ends = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
-    wait_until(lambda: field(slurm, job, "JobState") in ends, 120)
-    assert field(slurm, job, "JobState") == state
+def wait_for_step(out, step):
+    wait_until(lambda: (out / LOG_FILE).exists() and len(read_losses(out)) >= step)
 
 
 def check_losses(out, recipe):
@@ -96,27 +62,27 @@ def check_losses(out, recipe):
 
 @pytest.fixture(scope="module")
 def disturbed(slurm, recipe, root):
-    """Jobs side by side: one on two nodes, and an array of four with an evaluation behind it."""
+    """Jobs side by side: one on two nodes, and an array of two with an evaluation behind it."""
     out, sweep, grid = root / "usr1", root / "sweep", root / "grid.txt"
-    job = train(slurm, recipe, out)
-    grid.write_text("".join(f"--max_steps 300 --seed {seed}\n" for seed in range(4)))
-    array = submit(
-        slurm, "--array=0-3", "--nodes=1", "--ntasks=1", "--cpus-per-task=2",
+    job = train(slurm, recipe, out, gpus=2)
+    grid.write_text("".join(f"--max_steps 100 --seed {seed}\n" for seed in range(2)))
+    array = slurm.submit(
+        "--array=0-1", "--nodes=1", "--ntasks=1", "--cpus-per-task=2",
         f"--output={sweep}-%a.txt", "slurm/sweep.sbatch", sweep, grid, recipe[0],
         "--per_device_train_batch_size", "8",
     )  # fmt: skip
     data = json.loads(recipe[0].read_text())["train_file"]
-    evaluation = submit(
-        slurm, f"--dependency=afterok:{array}", "--nodes=1", f"--output={sweep}-evaluation.txt",
-        "slurm/evaluate.sbatch", sweep / "3", "--file", data, "--max_samples", "8",
+    evaluation = slurm.submit(
+        f"--dependency=afterok:{array}", "--nodes=1", f"--output={sweep}-evaluation.txt",
+        "slurm/evaluate.sbatch", sweep / "1", "--file", data, "--max_samples", "8",
     )  # fmt: skip
     # what Slurm does at the time that --signal=B:USR1@180 names, but now; and once more
-    for one, folder in ((f"{array}_3", sweep / "3"), (job, out)):
+    for one, folder in ((f"{array}_1", sweep / "1"), (job, out)):
         wait_for_step(folder, 1)
         for _ in range(2):
-            ask(["scancel", "--signal=USR1", "--batch", one], slurm)
+            slurm.ask("scancel", "--signal=USR1", "--batch", one)
     for one in (job, evaluation):
-        wait_for_end(slurm, one)
+        slurm.wait_for_end(one)
     return out, sweep
 
 
@@ -133,31 +99,31 @@ def test_two_nodes_stopped_before_the_limit_and_requeued(disturbed, recipe):
 
 def test_an_array_of_which_one_is_requeued_and_an_evaluation_behind_it(disturbed):
     _, sweep = disturbed
-    for task in range(4):
+    for task in range(2):
         text = Path(f"{sweep}-{task}.txt").read_text()
         assert text.rstrip().endswith("finished")
-        assert ("start 1" in text) == (task == 3), text
-        assert len(read_losses(sweep / str(task))) == 300
+        assert ("start 1" in text) == (task == 1), text
+        assert len(read_losses(sweep / str(task))) == 100
     assert "accuracy" in Path(f"{sweep}-evaluation.txt").read_text()
 
 
 def test_preempted_then_a_node_lost(slurm, recipe, root):
     """By torchrun this time."""
     out = root / "preempted"
-    job = train({**slurm, "LAUNCHER": "torchrun"}, recipe, out)
+    job = train(slurm, recipe, out, gpus=1, LAUNCHER="torchrun")
     wait_for_step(out, 1)
-    urgent = submit(
-        slurm, "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null",
+    urgent = slurm.submit(
+        "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null",
         "--wrap", "sleep 0",
     )  # fmt: skip
-    wait_for_end(slurm, urgent)
+    slurm.wait_for_end(urgent)
     stopped_at = max(read_losses(out))
     assert "told to stop" in logged(out) and stopped_at < STEPS
     wait_until(lambda: max(read_losses(out)) > stopped_at // 20 * 20 + 25)  # behind a checkpoint
-    kill_node(root, "node2")
-    wait_until(lambda: field(slurm, job, "Restarts") == "2")
-    start_node(root, "node2", slurm)
-    wait_for_end(slurm, job)
+    kill_node(slurm.root, "node2")
+    wait_until(lambda: slurm.field(job, "Restarts") == "2")
+    start_node(slurm.root, "node2", slurm.environment)
+    slurm.wait_for_end(job)
     assert "start 2" in logged(out)
     check_losses(out, recipe)
 
@@ -167,7 +133,7 @@ def logged(out):
 
 
 def test_a_run_that_fails_is_not_requeued(slurm, root):
-    job = submit(slurm, f"--output={root}/bad.txt", "slurm/train.sbatch", root / "bad", "none.yaml")
-    wait_for_end(slurm, job, "FAILED")
+    job = slurm.submit(f"--output={root}/bad.txt", "slurm/train.sbatch", root / "bad", "none.yaml")
+    slurm.wait_for_end(job, "FAILED")
     assert "none.yaml: cannot be read" in (root / "bad.txt").read_text()
-    assert field(slurm, job, "Restarts") == "0"
+    assert slurm.field(job, "Restarts") == "0"

@@ -10,16 +10,24 @@ from adept_llm.training.log_file import LogFile, read_losses
 from adept_llm.training.trainer import AdeptTrainer
 from tests.builders import make_examples, small_model
 
+CONFIG = AdeptConfig("adept", 4, 3, bottleneck_dropout=0.3)
 EXAMPLES: list[Encoded] = make_examples([(3 + i % 5, 1 + i % 3) for i in range(23)])
 
 
-def trainer_of(folder: Any, evaluate: Any = None, callbacks: Any = (), **arguments: Any) -> Any:
+def trainer_of(
+    folder: Any,
+    evaluate: Any = None,
+    callbacks: Any = (),
+    config: AdeptConfig = CONFIG,
+    model: Any = None,
+    **arguments: Any,
+) -> Any:
     """A trainer with dropout in the adapter; 23 examples in batches of 8, three steps an epoch."""
     settings: dict[str, Any] = {
         "output_dir": str(folder),
         "per_device_train_batch_size": 8,
         "max_steps": 8,
-        "warmup_steps": 2,
+        "warmup_steps": min(2, arguments.get("max_steps", 8)),
         "report_to": "none",
         "use_cpu": True,
         "disable_tqdm": True,
@@ -28,8 +36,7 @@ def trainer_of(folder: Any, evaluate: Any = None, callbacks: Any = (), **argumen
         "seed": 5,
     }
     args = AdeptTrainingArguments(**{**settings, **arguments})
-    config = AdeptConfig("adept", 4, 3, bottleneck_dropout=0.3)
-    model = inject_adapter(small_model("llama"), config)
+    model = inject_adapter(model or small_model("llama"), config)
     batcher = make_batcher(model, args.packing, 16)
     return AdeptTrainer(model, args, EXAMPLES, batcher, evaluate, callbacks=[LogFile(), *callbacks])
 

@@ -25,6 +25,18 @@ def training(folder, **changes):
         ({"per_device_train_batch_size": 0}, "per_device_train_batch_size: must be at least 1"),
         ({"per_device_eval_batch_size": 0}, "per_device_eval_batch_size: must be at least 1"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps: must be at least 1"),
+        ({"learning_rate": float("inf")}, "learning_rate: inf is not a rate"),
+        ({"offset_learning_rate": float("inf")}, "offset_learning_rate: inf is not a rate"),
+        ({"num_train_epochs": 0}, "num_train_epochs: 0 trains nothing"),
+        ({"num_train_epochs": float("nan")}, "num_train_epochs: nan trains nothing"),
+        ({"warmup_steps": 5, "max_steps": 4}, "warmup_steps: 5 of 4 steps would never end"),
+        ({"warmup_steps": float("nan")}, "warmup_steps: nan is none"),
+        ({"output_dir": None}, "output_dir: give a folder"),
+        ({"output_dir": ""}, "output_dir: give a folder"),
+        (
+            {"overwrite_output_dir": True, "resume_from_checkpoint": "auto"},
+            "overwrite_output_dir: throws away what --resume_from_checkpoint goes on from",
+        ),
         ({"max_steps": 0}, "max_steps: 0 is none"),
         ({"seed": -1}, "seed: -1 is none"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor: has no effect here"),
@@ -40,6 +52,14 @@ def training(folder, **changes):
         ({"deepspeed": "{"}, "deepspeed: .* is not JSON"),
         ({"deepspeed": '{"gradient_clipping": "auto"}', "bf16": True}, "--dtype bfloat16"),
         ({"deepspeed": '{"gradient_clipping": "auto"}', "fp16": True}, "--dtype bfloat16"),
+        ({"deepspeed": '{"a": 1, "a": 2}'}, "deepspeed: .*'a' is given twice"),
+        *(
+            (
+                {"deepspeed": '{"gradient_clipping": "auto"}', "optim": optim},
+                f"optim: the state of {optim} cannot be saved under DeepSpeed; give --optim adamw",
+            )
+            for optim in ("adafactor", "adamw_bnb_8bit", "paged_adamw_32bit", "sgd")
+        ),
     ],
 )
 def test_training_arguments_that_cannot_work(tmp_path, changes, said):
@@ -56,6 +76,8 @@ def test_training_arguments_that_cannot_work(tmp_path, changes, said):
         {"per_device_eval_batch_size": 1},
         {"max_steps": 1, "seed": 0},
         {"max_steps": -1},
+        {"max_steps": 4, "warmup_steps": 4},
+        {"num_train_epochs": 0.5},
         {"average_tokens_across_devices": True},
         {**BEST, "early_stopping_patience": 1},
     ],
@@ -69,7 +91,7 @@ def test_defaults_are_those_of_the_readme(tmp_path):
     args = training(tmp_path)
     assert (args.learning_rate, args.offset_learning_rate) == (0.3, 0.03)
     assert (args.per_device_train_batch_size, args.packing) == (32, "shared_prefix")
-    assert (args.warmup_steps, args.logging_steps, args.optim) == (20, 1, "adamw_torch_fused")
+    assert (args.warmup_steps, args.logging_steps, args.optim) == (0.06, 1, "adamw_torch_fused")
     assert not args.remove_unused_columns  # Trainer would drop the columns that it does not know
 
 

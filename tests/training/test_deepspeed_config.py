@@ -37,7 +37,7 @@ def test_zero_stage(content, stage):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "zero.json: No such file or directory; see ds_configs/"),
+        (None, "zero.json: No such file or directory; `adept-llm files`"),
         ("{", "zero.json is not JSON"),
         ("[]", "zero.json is not a JSON object"),
     ],

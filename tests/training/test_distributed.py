@@ -139,7 +139,7 @@ def job(tmp_path_factory):
 @pytest.mark.parametrize(
     "launcher, extra, number, code",
     [
-        (["deepspeed", "--num_gpus", "2"], "zero3", signal.SIGUSR1, STOPPED),
+        (["deepspeed", "--num_gpus", "2"], "zero3", signal.SIGINT, STOPPED),
         (["torchrun", "--standalone", "--nproc_per_node", "2"], "zero2", signal.SIGTERM, 1),
         (["accelerate", "launch", *ACCELERATE], None, signal.SIGUSR1, 1),
     ],
@@ -193,7 +193,66 @@ def test_a_signal_saves_on_all_ranks_and_the_run_goes_on(
     assert (out / "run.json").exists()
 
 
-def wait_for_step(out, step, process, seconds=120):
+def test_signals_until_the_very_end_neither_trace_back_nor_change_the_exit_code(job, tmp_path):
+    """Three SIGTERMs ended with -15: the handlers were gone before the process was."""
+    argv, _ = job
+    out = tmp_path / "out"
+    command = [sys.executable, str(ROOT / "recipes/llama2_adept.py"), *argv, "--output_dir"]
+    command += [str(out), "--max_steps", "100000", "--per_device_train_batch_size", "4"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for_step(out, 3, process)
+        process.send_signal(signal.SIGINT)
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.02)
+        assert process.returncode == STOPPED
+    finally:
+        process.kill()
+    text = (tmp_path / "output.txt").read_text()
+    assert "stopped by SIGINT" in text and "Traceback" not in text
+    assert len(checkpoints(out)) == 1
+
+
+def test_ranks_whose_launcher_is_gone_save_and_stop(job, tmp_path):
+    """SIGTERM to `deepspeed` ends its first process alone; the ranks trained on, unseen."""
+    argv, _ = job
+    out = tmp_path / "out"
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    command = [str(BIN / "deepspeed"), "--num_gpus", "2", "--master_port"]
+    command += [str(20_000 + os.getpid() % 20_000), str(ROOT / "recipes/llama2_adept.py"), *argv]
+    command += ["--output_dir", str(out), "--per_device_train_batch_size", "4"]
+    command += ["--max_steps", "100000", "--deepspeed", str(CONFIGS / "zero2.json")]
+    with (tmp_path / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    ranks = []
+    try:
+        wait_for_step(out, 3, process)
+        ranks = ranks_of(process)
+        assert len(ranks) == 2
+        process.terminate()
+        process.wait(20)
+        gone, alive = psutil.wait_procs(ranks, timeout=60)
+        assert not alive
+    finally:
+        process.kill()
+        for rank in ranks:
+            if rank.is_running():
+                rank.kill()
+    text = (tmp_path / "output.txt").read_text()
+    assert "the launcher is gone" in text and "stopped by SIGTERM" in text
+    assert len(checkpoints(out)) == 1 and not (out / "run.json").exists()
+
+
+def wait_for_step(out, step, process, seconds=300):
     deadline = time.monotonic() + seconds
     while not (out / LOG_FILE).exists() or len((out / LOG_FILE).read_text().splitlines()) < step:
         assert process.poll() is None and time.monotonic() < deadline

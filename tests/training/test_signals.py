@@ -33,7 +33,7 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_at_the_end_of_the_step_with_a_checkpoint(stop, number):
     assert end_of_step(stop, 1) == (False, False) and stop.stopped is None
     send(number)
@@ -93,7 +93,7 @@ def test_a_signal_to_another_rank_stops_this_one_too(stop, monkeypatch):
     assert end_of_step(stop, 1) == (False, False)
     other_rank_has(int(signal.SIGTERM))
     assert end_of_step(stop, 2) == (True, True) and stop.stopped == "SIGTERM"
-    stop.on_train_end(None, None, None)
+    stop.release()
     monkeypatch.setattr(signals.dist, "all_reduce", lambda *a, **k: pytest.fail("group is gone"))
     end_of_step(stop, 3)
 

@@ -49,7 +49,8 @@ def measure(encoder, rows):
 
 def arguments(tmp_path, **changes):
     given = {
-        "output_dir": str(tmp_path), "max_steps": 6, "warmup_steps": 2, "save_strategy": "no",
+        "output_dir": str(tmp_path), "max_steps": 6, "save_strategy": "no",
+        "warmup_steps": min(2, changes.get("max_steps", 6)),
         "report_to": "none", "disable_tqdm": True, "use_cpu": True,
         "per_device_train_batch_size": 8,
     }  # fmt: skip
@@ -75,7 +76,7 @@ def losses(trainer):
 def test_both_rates_follow_their_schedule_and_are_logged_each_step(tmp_path, data):
     trainer, _ = train(tmp_path, data, learning_rate=0.4, offset_learning_rate=0.02)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
-    factors = [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]  # used at each step: 2 up, 4 down
+    factors = [0.5, 1.0, 0.8, 0.6, 0.4, 0.2]  # used at each step: 2 up, 4 down, none is 0
     assert [e["learning_rate"] for e in log] == pytest.approx([0.4 * f for f in factors])
     assert [e["offset_learning_rate"] for e in log] == pytest.approx([0.02 * f for f in factors])
     assert all(e["tokens_per_second"] > 0 for e in log)
@@ -85,7 +86,7 @@ def test_rates_where_only_one_part_is_trained(tmp_path, data):
     prompt_only, _ = train(tmp_path, data, model=injected("prompt_tuning"), max_steps=1)
     assert "offset_learning_rate" not in prompt_only.state.log_history[0]
     offset_only, _ = train(tmp_path, data, model=injected(m=0), max_steps=2)
-    entry = offset_only.state.log_history[1]
+    entry = offset_only.state.log_history[0]
     assert entry["offset_learning_rate"] == pytest.approx(0.015) and "learning_rate" not in entry
 
 
@@ -143,7 +144,7 @@ def test_resumed_run_repeats_the_uninterrupted_one(tmp_path, data):
     whole = losses(train(tmp_path / "a", data)[0])
     train(tmp_path / "b", data, save_strategy="steps", save_steps=3)
     resumed, _ = train(
-        tmp_path / "b", data, resume_from_checkpoint=str(tmp_path / "b" / "checkpoint-3")
+        tmp_path / "c", data, resume_from_checkpoint=str(tmp_path / "b" / "checkpoint-3")
     )
     assert losses(resumed) == whole[3:]  # those before are in log.jsonl, not in the checkpoint
 
@@ -264,10 +265,12 @@ def test_a_run_goes_on_with_its_scaled_loss(tmp_path, data):
 
     first = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=7)
     trainer_with(first).train()
+    shutil.rmtree(tmp_path / "checkpoint-3")
     second = torch.amp.GradScaler("cpu", init_scale=2.0)
     trainer = trainer_with(second)
     trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert second.get_growth_interval() == 7 and second.state_dict()["scale"] == 64.0
+    shutil.rmtree(tmp_path / "checkpoint-3")
     # a run without a scaler reads the checkpoint all the same
     trainer_with(None).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
 
@@ -282,24 +285,17 @@ def test_other_training_examples_are_refused_on_resuming(tmp_path, data):
         [*data[:7], answered, *data[8:]],
     ):  # fmt: skip
         with pytest.raises(InputError, match="training examples 96 .*give the same, or another"):
-            train(tmp_path, other, max_steps=2, resume_from_checkpoint="auto")
-    train(tmp_path, data, max_steps=2, resume_from_checkpoint="auto")
+            train(tmp_path, other, max_steps=2, warmup_steps=1, resume_from_checkpoint="auto")
+    train(tmp_path, data, max_steps=2, warmup_steps=1, resume_from_checkpoint="auto")
 
 
-def test_another_base_is_refused_on_resuming_but_may_have_moved(tmp_path, data):
-    run_folder = tmp_path / "run"
-    settings = {"save_strategy": "steps", "save_steps": 1}
-    here, moved, other = tmp_path / "base", tmp_path / "elsewhere" / "base", tmp_path / "other"
-    for folder in (here, moved, other):
-        shutil.copytree(MODEL, folder)
-
-    def model_of(folder):
-        return inject_adapter(load_model(str(folder)), AdeptConfig("adept", 5, 4))
-
-    train(run_folder, data, model=model_of(here), max_steps=1, **settings)
-    with pytest.raises(InputError, match="base model base@, this run has other@"):
-        train(run_folder, data, model=model_of(other), resume_from_checkpoint="auto")
+def test_the_same_base_in_another_folder_is_the_same(tmp_path, data):
+    run_folder, moved = tmp_path / "run", tmp_path / "elsewhere" / "renamed"
+    settings = {"save_strategy": "steps", "save_steps": 1, "warmup_steps": 1}
+    shutil.copytree(MODEL, moved)
+    train(run_folder, data, max_steps=1, **settings)
+    model = inject_adapter(load_model(str(moved)), AdeptConfig("adept", 5, 4))
     trainer, _ = train(
-        run_folder, data, model=model_of(moved), max_steps=2, resume_from_checkpoint="auto"
+        run_folder, data, model=model, max_steps=2, resume_from_checkpoint="auto", **settings
     )
     assert trainer.state.global_step == 2

@@ -11,8 +11,7 @@ import hashlib
 import json
 import re
 import shutil
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ class Found:
     """The checkpoints of a run folder.
 
     Attributes:
-        newest: The complete one that was written last, or None.
+        newest: The complete one of the highest step, or None.
         skipped: 'folder: reason' of each that is newer, or was never finished.
     """
 
@@ -56,7 +55,6 @@ def write_checkpoint(
     """
     target, draft = run / f"{PREFIX}{step}", run / f"{UNFINISHED}{step}"
     manifest = {
-        "written": time.time_ns(),
         "step": step,
         "facts": dict(facts),
         "files": {
@@ -72,7 +70,7 @@ def write_checkpoint(
         for name, data in {**files, MANIFEST: content}.items():
             write_through(draft / name, data)
         sync_folder(draft)
-        if target.exists():
+        if target.exists() or target.is_symlink():
             remove(target)
         draft.rename(target)
         sync_folder(run)
@@ -116,12 +114,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def find_checkpoint(run: Path) -> Found:
-    """The newest complete checkpoint of a run, and what is newer but cannot be used."""
+def find_checkpoint(run: Path, check: Callable[[Path], object] | None = None) -> Found:
+    """The newest complete checkpoint of a run, and what is newer but cannot be used.
+
+    Args:
+        run: the run's folder.
+        check: raises InputError for one whose files are whole and yet cannot be used.
+    """
     skipped = [f"{p}: was never finished" for p in sorted(run.glob(f"{UNFINISHED}*"))]
-    for folder in sorted(checkpoints(run), key=_written, reverse=True):
+    for folder in reversed(checkpoints(run)):
         try:
             read_manifest(folder)
+            if check:
+                check(folder)
         except InputError as error:
             skipped.append(f"{folder}: {str(error).removeprefix('checkpoint: ')}")
         else:
@@ -140,13 +145,26 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix(PREFIX))
 
 
-def keep_newest(run: Path, limit: int | None, best: Path | None) -> None:
-    """Delete the oldest checkpoints, down to a number; the newest and the best always stay."""
+def keep_newest(run: Path, limit: int | None, best: Path | None, step: int | None = None) -> None:
+    """Delete the oldest checkpoints, down to a number; the newest and the best always stay.
+
+    Their age is their step, not the clock. Those beyond the present step could not be used, or the
+    run would have begun there: they go first.
+
+    Args:
+        run: the run's folder.
+        limit: how many stay; None for all.
+        best: one that stays.
+        step: the present one, by default the highest.
+    """
     for leftover in run.glob(f"{DELETED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     if not limit or limit < 1:
         return
-    by_age = sorted(checkpoints(run), key=_written)
+    found = checkpoints(run)
+    by_age = sorted(found, key=lambda p: (step is None or step_of(p) <= step, step_of(p)))
+    if not by_age:
+        return
     kept = {by_age[-1].resolve(), *([best.resolve()] if best else [])}
     surplus = len(by_age) - max(limit, len(kept))
     for folder in [p for p in by_age if p.resolve() not in kept][: max(0, surplus)]:
@@ -156,17 +174,12 @@ def keep_newest(run: Path, limit: int | None, best: Path | None) -> None:
 def remove(folder: Path) -> None:
     """Delete a checkpoint such that a crash in between leaves no half of it under its name."""
     doomed = folder.with_name(f"{DELETED}{folder.name}")
+    if folder.is_symlink():
+        folder.unlink()
+        return
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _written(folder: Path) -> tuple[int, int]:
-    # an older run's higher steps in the same folder must not win over the present run's
-    try:
-        return int(json.loads((folder / MANIFEST).read_text())["written"]), step_of(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        return folder.stat().st_mtime_ns, step_of(folder)
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

@@ -1,34 +1,37 @@
 """A Trainer whose runs can be killed: own sampler, own checkpoints, none of the base's weights."""
 
-import hashlib
 import json
 import logging
-from array import array
-from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from adept_llm.adapters import get_adapter
 from adept_llm.adapters.saved import adapter_files, read_trained
+from adept_llm.compat.deepspeed import gathered
 from adept_llm.compat.trainer import HookedTrainer
+from adept_llm.compat.transformers import quantization_of
 from adept_llm.errors import InputError
 from adept_llm.files import write_files
 from adept_llm.record import RECORD_FILE, RunRecord
 from adept_llm.training.checkpoints import state as training_state
+from adept_llm.training.checkpoints.facts import check_same, facts, table_fingerprint
 from adept_llm.training.checkpoints.folders import (
     PREFIX,
+    checkpoints,
     find_checkpoint,
     keep_newest,
     read_manifest,
+    step_of,
     write_checkpoint,
 )
+from adept_llm.training.launch import agreed
 from adept_llm.training.sampling import Shares, training_loader
 
 LOG = logging.getLogger(__name__)
@@ -38,15 +41,7 @@ OPTIMIZER_FILE, STATE_FILE, PROGRESS_FILE = (
     "state.pt",
     "trainer_state.json",
 )
-
-
-def _fingerprint(examples: Any) -> str:
-    """Short hash of encoded examples in their order."""
-    digest = hashlib.sha256()
-    for example in examples:
-        for ids in (example.prompt_ids, example.target_ids):
-            digest.update(array("q", [len(ids), *ids]).tobytes())
-    return digest.hexdigest()[:12]
+STATE = {"random", "scheduler", "rates", "max_steps", "scaler"}
 
 
 class ResumableTrainer(HookedTrainer):
@@ -54,9 +49,12 @@ class ResumableTrainer(HookedTrainer):
 
     Attributes:
         record: Of the run so far, laid into its checkpoints; None where nobody keeps one.
+        resumed_from: The checkpoint that the run went on from, or None.
     """
 
     record: RunRecord | None = None
+    resumed_from: Path | None = None
+    _facts: dict[str, Any]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This rank's micro-batches; see `sampling`."""
@@ -91,9 +89,17 @@ class ResumableTrainer(HookedTrainer):
         Raises:
             InputError: for a checkpoint that is damaged or of another run.
         """
+        examples: Any = self.train_dataset
+        adapter = get_adapter(self.model)
+        with gathered(adapter.base.weight) as weight:  # all ranks take part
+            table = table_fingerprint(weight)
+        quantization, batch = quantization_of(self.model), self.shares.global_batch
+        args: Any = self.args
+        self._facts = facts(args, adapter, table, examples, batch, quantization)
         found = None
         if resume_from_checkpoint:
-            found = self._agree(lambda: self._find(str(resume_from_checkpoint)))
+            found = agreed(lambda: self._find(str(resume_from_checkpoint)))
+        self.resumed_from = Path(found) if found else None
         return super().train(found, trial, ignore_keys_for_eval)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -101,46 +107,51 @@ class ResumableTrainer(HookedTrainer):
         files = self._adapter_files()
 
         folder = Path(output_dir or str(self.args.output_dir))
-        self._agree(lambda: str(write_files(folder, files)))
+        agreed(lambda: str(write_files(folder, files)))
+
+    def catch_up(self) -> None:
+        """Evaluate what was due at the checkpoint's step, and was broken off; all ranks call."""
+        assert self.resumed_from is not None
+        self.evaluate_at_last()
+        # Trainer does so at its first batch only
+        self.restore_random_state(self.resumed_from)
+        self.save_checkpoint()
 
     def _find(self, wanted: str) -> str | None:
         """The checkpoint to resume from."""
         run = Path(str(self.args.output_dir))
         if wanted == AUTO:
-            found = find_checkpoint(run)
+            found = find_checkpoint(run, self._check_content)
             for line in found.skipped:
                 LOG.info("resume: skipped %s", line)
             where = found.newest or "none, training starts at step 0"
             LOG.info("resume: newest complete checkpoint: %s", where)
             folder = found.newest
+            if folder is None:
+                return None
         else:
             folder = Path(wanted)
-        if folder is None:
-            return None
-        theirs, ours = read_manifest(folder)["facts"], self._facts
-        for name, value in ours.items():
-            if theirs.get(name) != value:
-                raise InputError(
-                    f"resume: {folder} was written with {name} {theirs.get(name)}, this run has "
-                    f"{value}; give the same, or another --output_dir"
-                )
+            read_manifest(folder)
+            self._check_content(folder)
+            if folder.resolve().parent == run.resolve():
+                _refuse_going_back(folder)
+        check_same(folder, read_manifest(folder)["facts"], self._facts)
         return str(folder)
 
-    @cached_property  # the hash reads all examples; checkpoints may be frequent
-    def _facts(self) -> dict[str, Any]:
-        """What the sampler's position and the optimizer's state hang on."""
-        examples: Any = self.train_dataset
-        return {
-            "global batch": self.shares.global_batch,
-            "training examples": f"{len(examples)} ({_fingerprint(examples)})",
-            "seed": self.args.seed,
-            "base model": self._base_name(),
-        }
+    def _check_content(self, folder: Path) -> None:
+        """Refuse files that are whole and yet no checkpoint's: forged, or of another version.
 
-    def _base_name(self) -> str:
-        table = get_adapter(self.model).table
-        # a folder may have been moved; its last part and the hub's revision stay
-        return f"{Path(table.name_or_path or '').name}@{table.revision or ''}"
+        Raises:
+            InputError: naming the file.
+        """
+        self._read_state(folder)
+        name = OPTIMIZER_FILE
+        try:
+            load_file(folder / name)
+            name = PROGRESS_FILE
+            json.loads((folder / name).read_text())
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(f"checkpoint: {folder / name} is damaged") from error
 
     def restore_random_state(self, folder: Path) -> None:
         """Give this rank its generators back, where as many ranks wrote the checkpoint."""
@@ -162,16 +173,45 @@ class ResumableTrainer(HookedTrainer):
         moments = load_file(folder / OPTIMIZER_FILE)
         training_state.set_optimizer_state(parameters, self.inner_optimizer, moments, self.engine)
         state = self._read_state(folder)
-        assert self.lr_scheduler is not None
-        self.lr_scheduler.load_state_dict(state["scheduler"])
-        groups = self.inner_optimizer.param_groups
-        for group, rate in zip(groups, state["rates"], strict=True):
+        for group, rate in zip(self.inner_optimizer.param_groups, self._rates(state), strict=True):
             group["lr"] = rate
         if self.loss_scaler is not None and state["scaler"]:
             self.loss_scaler.load_state_dict(state["scaler"])
 
+    def _rates(self, state: dict[str, Any]) -> list[float]:
+        """Those of the next step, by the schedule's new length where that changed."""
+        scheduler = self.lr_scheduler
+        assert scheduler is not None
+        scheduler.load_state_dict(state["scheduler"])
+        before, now = state["max_steps"], self.state.max_steps
+        if before == now:
+            return list(state["rates"])
+        LOG.info("resume: the schedule's length changes from %d to %d steps", before, now)
+        if not isinstance(scheduler, LambdaLR):
+            return list(state["rates"])
+        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+        return [
+            float(rate * factor) for rate, factor in zip(scheduler.base_lrs, factors, strict=True)
+        ]
+
     def _read_state(self, folder: Path) -> dict[str, Any]:
-        return torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+        """What `state.pt` holds; a pickle with anything but tensors and numbers is not run.
+
+        Raises:
+            InputError: for one that is damaged or forged.
+        """
+        try:
+            state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+            missing = STATE - state.keys()
+        except Exception as error:  # whatever a forged file can bring about
+            raise InputError(
+                f"checkpoint: {folder / STATE_FILE} holds what no checkpoint holds"
+            ) from error
+        if missing:
+            raise InputError(
+                f"checkpoint: {folder / STATE_FILE} lacks {', '.join(sorted(missing))}"
+            )
+        return dict(state)
 
     def _adapter_files(self) -> dict[str, bytes]:
         adapter = get_adapter(self.model)
@@ -201,6 +241,7 @@ class ResumableTrainer(HookedTrainer):
                     "random": generators,
                     "scheduler": self.lr_scheduler.state_dict(),
                     "rates": [group["lr"] for group in optimizer.param_groups],
+                    "max_steps": self.state.max_steps,
                     "scaler": scaler.state_dict() if scaler is not None else None,
                 }
             )
@@ -209,9 +250,9 @@ class ResumableTrainer(HookedTrainer):
             files[PROGRESS_FILE] = self._progress_file()
             write_checkpoint(run, step, files, self._facts)
             kept = self.state.best_model_checkpoint
-            keep_newest(run, self.args.save_total_limit, Path(kept) if kept else None)
+            keep_newest(run, self.args.save_total_limit, Path(kept) if kept else None, step)
 
-        self._agree(write)
+        agreed(write)
 
     def _progress_file(self) -> bytes:
         """Trainer's own state, without the log of each step, which would grow for ever."""
@@ -219,16 +260,17 @@ class ResumableTrainer(HookedTrainer):
         content["log_history"] = [e for e in self.state.log_history if "loss" not in e]
         return (json.dumps(content, indent=2) + "\n").encode()
 
-    def _agree(self, act: Callable[[], Any]) -> Any:
-        """Let rank 0 act and all ranks have its result, or its InputError; nobody runs ahead."""
-        outcome: list[Any] = [None, None]
-        if self.args.process_index == 0:
-            try:
-                outcome[0] = act()
-            except InputError as error:
-                outcome[1] = str(error)
-        if dist.is_initialized():
-            dist.broadcast_object_list(outcome, src=0)
-        if outcome[1] is not None:
-            raise InputError(outcome[1])
-        return outcome[0]
+
+def _refuse_going_back(folder: Path) -> None:
+    """Refuse a checkpoint that has newer ones beside it, which `auto` would take another time.
+
+    Raises:
+        InputError: naming them.
+    """
+    beside = checkpoints(folder.resolve().parent)
+    newer = [p.name for p in beside if step_of(p) > step_of(folder.resolve())]
+    if newer:
+        raise InputError(
+            f"resume: {folder} has newer ones beside it ({', '.join(newer)}); delete them, or give "
+            "another --output_dir"
+        )

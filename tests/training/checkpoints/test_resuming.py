@@ -1,20 +1,29 @@
 """Checkpoints: whole or absent, found after accidents, bit-exact to go on from (INV 8)."""
 
 import json
+import logging
+import os
+import pickle
 import resource
 import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save as to_safetensors
+from transformers import BitsAndBytesConfig
 
 from adept_llm.adapters import AdeptConfig, get_adapter, read_adapter
 from adept_llm.adapters.config import BaseTable
 from adept_llm.adapters.layer import AdeptEmbedding
 from adept_llm.adapters.saved import adapter_files
+from adept_llm.compat.transformers import quantization_of
 from adept_llm.errors import InputError
+from adept_llm.training.checkpoints.facts import check_same
 from adept_llm.training.checkpoints.folders import (
     checkpoints,
     find_checkpoint,
@@ -24,6 +33,7 @@ from adept_llm.training.checkpoints.folders import (
 )
 from adept_llm.training.log_file import read_losses
 from adept_llm.training.sampling import GlobalBatches, Shares
+from tests.builders import small_model
 from tests.training.runs import losses_of, trainer_of
 
 FILES = {"a.bin": b"0123456789", "b.json": b"{}"}
@@ -31,6 +41,21 @@ FILES = {"a.bin": b"0123456789", "b.json": b"{}"}
 
 def names(run):
     return [path.name for path in checkpoints(run)]
+
+
+@pytest.fixture
+def said():
+    """What the library logs, whether a command shows it or not."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    log = logging.getLogger("adept_llm")
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield lines
+    log.removeHandler(handler)
+    log.setLevel(level)
 
 
 @pytest.fixture
@@ -76,11 +101,35 @@ def test_damaged_checkpoints_are_skipped_and_named(run_folder, damage, said):
         read_manifest(run_folder / "checkpoint-6")
 
 
-def test_an_older_run_with_higher_steps_does_not_win(run_folder):
-    write_checkpoint(run_folder, 1, FILES, {})
-    assert find_checkpoint(run_folder).newest == run_folder / "checkpoint-1"
-    write_checkpoint(run_folder, 4, FILES, {})
-    assert find_checkpoint(run_folder).newest == run_folder / "checkpoint-4"
+def test_the_age_of_a_checkpoint_is_its_step_not_the_clock(run_folder):
+    """A checkpoint that was stamped an hour ahead made newer ones be deleted."""
+    for name in ("manifest.json", "a.bin"):
+        ahead = time.time() + 3600
+        os.utime(run_folder / "checkpoint-4" / name, (ahead, ahead))
+    manifest = json.loads((run_folder / "checkpoint-4" / "manifest.json").read_text())
+    assert not {"written", "time", "date"} & manifest.keys()
+    assert find_checkpoint(run_folder).newest == run_folder / "checkpoint-6"
+    keep_newest(run_folder, 1, None)
+    assert names(run_folder) == ["checkpoint-6"]
+
+
+def test_what_lies_beyond_the_present_step_is_deleted_first(run_folder):
+    """It was skipped as damaged, or the run would have begun there."""
+    keep_newest(run_folder, 2, None, step=4)
+    assert names(run_folder) == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_a_dangling_link_is_skipped_and_written_over(run_folder):
+    (run_folder / "checkpoint-9").symlink_to(run_folder / "gone")
+    found = find_checkpoint(run_folder)
+    assert found.newest == run_folder / "checkpoint-6"
+    (line,) = found.skipped
+    assert "checkpoint-9" in line and "No such file" in line
+    write_checkpoint(run_folder, 9, FILES, {})
+    assert find_checkpoint(run_folder).newest == run_folder / "checkpoint-9"
+    (run_folder / "checkpoint-8").symlink_to(run_folder / "gone")
+    keep_newest(run_folder, 1, None)
+    assert names(run_folder) == ["checkpoint-9"]
 
 
 def test_limit_keeps_the_newest_and_the_best(run_folder):
@@ -157,20 +206,27 @@ def test_resumed_losses_are_the_same_bits(tmp_path, accumulation):
         assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
-def test_auto_starts_afresh_without_checkpoints_and_says_so(tmp_path, capsys):
+def test_auto_starts_afresh_without_checkpoints_and_says_so(tmp_path, said):
     losses_of(tmp_path, "auto", max_steps=1)
-    assert "none, training starts at step 0" in capsys.readouterr().out
+    assert "none, training starts at step 0" in said[-1]
 
 
-def test_auto_goes_round_a_cut_file(tmp_path, capsys):
+def test_auto_goes_round_a_cut_file(tmp_path, said):
     whole = losses_of(tmp_path / "run")
     broken = tmp_path / "run" / "checkpoint-8" / "optimizer.safetensors"
     broken.write_bytes(broken.read_bytes()[:-7])
     (tmp_path / "run" / "log.jsonl").unlink()
     assert losses_of(tmp_path / "run", "auto") == {8: whole[8]}
-    out = capsys.readouterr().out
+    out = "\n".join(said)
     assert "skipped" in out and "optimizer.safetensors has" in out
     assert str(tmp_path / "run" / "checkpoint-7") in out
+
+
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    losses_of(folder, max_steps=1)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -178,12 +234,100 @@ def test_auto_goes_round_a_cut_file(tmp_path, capsys):
     [
         ({"per_device_train_batch_size": 4}, "global batch 8, this run has 4"),
         ({"seed": 6}, "seed 5, this run has 6"),
+        ({"data_seed": 6}, "data_seed 5, this run has 6"),
+        ({"learning_rate": 0.2}, "learning_rate 0.3, this run has 0.2"),
+        ({"offset_learning_rate": 0.2}, "offset_learning_rate 0.03, this run has 0.2"),
+        ({"lr_scheduler_type": "cosine"}, "lr_scheduler_type linear, this run has cosine"),
+        ({"warmup_steps": 0}, "warmup_steps 1, this run has 0"),
+        ({"weight_decay": 0.1}, "weight_decay 0.0, this run has 0.1"),
+        ({"optim": "adafactor"}, "optim adamw_torch_fused, this run has adafactor"),
+        ({"max_grad_norm": 0.5}, "max_grad_norm 1.0, this run has 0.5"),
+        ({"packing": "padded"}, "packing shared_prefix, this run has padded"),
+        (
+            {"config": AdeptConfig("adept", 4, 3, bottleneck_dropout=0.1)},
+            "bottleneck_dropout 0.3, this run has 0.1",
+        ),
     ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_another_run_is_refused(tmp_path, change, said):
-    losses_of(tmp_path, max_steps=1)
+def test_another_run_is_refused(one_step, change, said):
+    trainer = trainer_of(one_step, **{"max_steps": 2, "warmup_steps": 1, **change})
+    with pytest.raises(InputError, match=f"was written with {said}; give the same"):
+        trainer.train(resume_from_checkpoint="auto")
+
+
+@pytest.mark.parametrize(
+    "model, said",
+    [
+        (lambda: small_model("llama", seed=1), "table of the base [0-9a-f]{12}, this run has"),
+        (lambda: small_model("llama", torch.bfloat16), "dtype float32, this run has bfloat16"),
+    ],
+    ids=["values", "dtype"],
+)
+def test_another_base_is_refused_whatever_its_name(one_step, model, said):
+    """A folder of the same name may hold other weights."""
+    trainer = trainer_of(one_step, model=model(), max_steps=2, warmup_steps=1)
     with pytest.raises(InputError, match=said):
-        losses_of(tmp_path, "auto", **change)
+        trainer.train(resume_from_checkpoint="auto")
+
+
+def test_another_quantization_is_refused():
+    def kind(given):
+        return quantization_of(SimpleNamespace(config=SimpleNamespace(quantization_config=given)))
+
+    nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    assert [kind(None), kind(nf4), kind({"load_in_8bit": True})] == ["none", "nf4", "int8"]
+    assert kind(BitsAndBytesConfig(**nf4)) == "nf4"
+    with pytest.raises(InputError, match="quantization none, this run has nf4"):
+        check_same(Path("c"), {"quantization": "none"}, {"quantization": "nf4"})
+    with pytest.raises(InputError, match="says nothing of optim: an older adept_llm"):
+        check_same(Path("c"), {}, {"optim": "sgd"})
+
+
+def rates_of(folder):
+    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return {line["step"]: line["learning_rate"] for line in lines if "loss" in line}
+
+
+def test_a_longer_run_follows_the_longer_schedule_and_its_own_saving(tmp_path, said):
+    """A checkpoint's schedule, logging, saving and evaluation would silently hold."""
+    losses_of(tmp_path / "whole", max_steps=8, save_steps=100)
+    losses_of(tmp_path / "part", max_steps=4, save_steps=2)
+    losses_of(tmp_path / "part", "auto", max_steps=8, save_steps=3)
+    assert "resume: the schedule's length changes from 4 to 8 steps" in said
+    longer, whole = rates_of(tmp_path / "part"), rates_of(tmp_path / "whole")
+    later = range(5, 9)
+    assert [longer[s] for s in later] == pytest.approx([whole[s] for s in later])
+    steps = [2, 4, 6, 8]  # 2 and 4 of the first, multiples of 3 and the end of the second
+    assert names(tmp_path / "part") == [f"checkpoint-{step}" for step in steps]
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_payload_in_a_forged_checkpoint_is_skipped_in_one_line(one_step, tmp_path, said):
+    shutil.copytree(one_step, tmp_path / "run")
+    good = tmp_path / "run" / "checkpoint-1"
+    files = {p.name: p.read_bytes() for p in good.iterdir() if p.name != "manifest.json"}
+    facts = read_manifest(good)["facts"]
+    for step, content in ((7, pickle.dumps(Payload(tmp_path / "ran"))), (8, b"no archive")):
+        write_checkpoint(tmp_path / "run", step, {**files, "state.pt": content}, facts)
+    losses = losses_of(tmp_path / "run", "auto", max_steps=2, warmup_steps=1)
+    assert sorted(losses) == [1, 2] and not (tmp_path / "ran").exists()
+    lines = [x for x in said if "skipped" in x]
+    assert len(lines) == 2 and all("holds what no checkpoint holds" in line for line in lines)
+
+
+def test_an_older_checkpoint_with_newer_ones_beside_it_is_refused(tmp_path):
+    """`auto` would go on from the newer ones another time."""
+    losses_of(tmp_path, max_steps=3)
+    with pytest.raises(InputError, match="newer ones beside it .checkpoint-2, checkpoint-3."):
+        losses_of(tmp_path, str(tmp_path / "checkpoint-1"), max_steps=3)
 
 
 def test_nothing_of_the_base_is_written(tmp_path):
