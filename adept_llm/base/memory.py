@@ -61,7 +61,7 @@ class Needs:
     def __str__(self) -> str:
         """One line."""
         return (
-            f"{self.frozen_parameters / 1e9:.2f} B frozen parameters, "
+            f"{short_count(self.frozen_parameters)} frozen parameters, "
             f"{self.trained_parameters:,} trained; memory about {gib(self.total)} (weights "
             f"{gib(self.weights)}, activations {gib(self.activations)})"
         )
@@ -73,6 +73,14 @@ class _Text(NamedTuple):
     prompt_ids: list[int]
     target_ids: list[int]
     id: str = ""
+
+
+def short_count(number: int) -> str:
+    """A number of parameters in billions or millions, a small one in full."""
+    for unit, name in ((10**9, "B"), (10**6, "M")):
+        if number >= unit / 10:
+            return f"{number / unit:.2f} {name}"
+    return f"{number:,}"
 
 
 def gib(size: float) -> str:

@@ -2,6 +2,9 @@
 
 Run it alone, or as the ranks of a run will be: `torchrun --nproc_per_node 8 -m adept_llm.cli.main
 doctor ..`, `deepspeed --module adept_llm.cli.main doctor ..`, or under srun.
+
+The exit code is 0 where nothing fails, else 2; notes do not count. A machine without a GPU gets a
+note, since small models train on its CPU; a GPU that is there, or given, but unseen by torch fails.
 """
 
 import importlib.metadata
@@ -116,8 +119,13 @@ def devices(use_cpu: bool) -> Iterator[Finding]:
     if use_cpu:
         yield Finding("device", f"CPU, {os.cpu_count()} cores, as asked")
     elif not torch.cuda.is_available():
-        fix = "install torch for CUDA and look at nvidia-smi, or give --use_cpu true"
-        yield Finding("device", f"no GPU that torch {torch.__version__} sees", fix)
+        state = f"no GPU that torch {torch.__version__} sees, {os.cpu_count()} CPU cores"
+        if gpu_is_meant():
+            fix = "install torch for CUDA and look at nvidia-smi, or give --use_cpu true"
+            yield Finding("device", state, fix)
+        else:
+            fix = "enough for small models; --use_cpu true says that this is meant"
+            yield Finding("device", state, fix, note=True)
     else:
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
@@ -130,6 +138,12 @@ def devices(use_cpu: bool) -> Iterator[Finding]:
     backends = [name for name in ("gloo", "nccl", "mpi") if is_backend(name)]
     lacks = not use_cpu and torch.cuda.is_available() and "nccl" not in backends
     yield Finding("backends", ", ".join(backends), "install torch with NCCL" if lacks else "")
+
+
+def gpu_is_meant() -> bool:
+    """Whether this machine has a GPU, or its user or scheduler gives one, whatever torch sees."""
+    named = (os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS"))
+    return any(one not in ("", "-1") for one in named) or shutil.which("nvidia-smi") is not None
 
 
 def is_backend(name: str) -> bool:

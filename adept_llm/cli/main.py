@@ -62,6 +62,13 @@ def quiet() -> None:
     if not torch.cuda.is_available():
         # else DeepSpeed, where it is installed, says on standard output that it found no GPU
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if not sys.stderr.isatty():
+        # bars redraw their line, which a file shows as one line of thousands of characters
+        for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+            os.environ.setdefault(name, "1")
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
     # newer transformers rename arguments that older ones know under the old name alone
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     show_log()

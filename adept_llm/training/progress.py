@@ -1,10 +1,24 @@
-"""Speed of training, and a progress bar with loss, tokens per second and both learning rates."""
+"""Speed of training, and its progress with loss, tokens per second and both learning rates.
 
+On a terminal it is a bar; in a file or a pipe, or with --disable_tqdm true, a line now and then.
+"""
+
+import logging
+import sys
 import time
 from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
+
+SHOWN = {
+    "loss": "loss",
+    "learning_rate": "lr",
+    "offset_learning_rate": "offset_lr",
+    "tokens_per_second": "tokens/s",
+}
+LINES = 20  # of a run
+log = logging.getLogger(__name__)
 
 
 class Speed(TrainerCallback):
@@ -47,24 +61,57 @@ class Speed(TrainerCallback):
 class AdeptProgress(ProgressCallback):
     """Trainer's bar; the last log line stands behind it instead of being printed above it."""
 
-    SHOWN = {
-        "loss": "loss",
-        "learning_rate": "lr",
-        "offset_learning_rate": "offset_lr",
-        "tokens_per_second": "tokens/s",
-    }
-
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """Put the numbers behind the bar."""
         if self.training_bar is None or not logs:
             return
-        numbers = {short: f"{logs[n]:.4g}" for n, short in self.SHOWN.items() if n in logs}
-        if numbers:
+        if numbers := shown(logs):
             self.training_bar.set_postfix(numbers)
 
     def close(self) -> None:
         """End the bar's line: for a run that breaks off."""
         if self.training_bar is not None:
             self.training_bar.close()
+
+
+class ProgressLines(TrainerCallback):
+    """A line for about each twentieth of a run, and one for each evaluation."""
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A resumed run goes on where it stands."""
+        self._told = state.global_step
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Tell the numbers, if it is time."""
+        step, measured = state.global_step, {}
+        for name, value in (logs or {}).items():
+            if name.startswith(("eval_", "start_")):
+                measured[name] = f"{value:.4g}"
+        due = step - self._told >= max(1, state.max_steps // LINES) or step == state.max_steps
+        numbers = measured or (shown(logs or {}) if due else {})
+        if not state.is_world_process_zero or not numbers:
+            return
+        if not measured:
+            self._told = step
+        told = ", ".join(f"{name} {number}" for name, number in numbers.items())
+        log.info("step %d of %d: %s", step, state.max_steps, told)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def make_progress(disable_tqdm: bool | None) -> AdeptProgress | ProgressLines:
+    """A bar where somebody looks at a terminal and wants one, else lines."""
+    return ProgressLines() if disable_tqdm or not sys.stderr.isatty() else AdeptProgress()
+
+
+def shown(logs: dict[str, Any]) -> dict[str, str]:
+    """The numbers of a training step by their short names."""
+    return {short: f"{logs[name]:.4g}" for name, short in SHOWN.items() if name in logs}

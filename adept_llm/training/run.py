@@ -22,7 +22,7 @@ from adept_llm.packing import Batcher
 from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.log_file import LOG_FILE, LogFile, read_losses
-from adept_llm.training.progress import AdeptProgress
+from adept_llm.training.progress import make_progress
 from adept_llm.training.signals import StopOnSignal, Stopped
 from adept_llm.training.trainer import AdeptTrainer
 
@@ -119,10 +119,9 @@ def run(
     )
     start = MeasureAtStart(trainer)
     trainer.add_callback(start)
-    progress = AdeptProgress()
+    progress = make_progress(args.disable_tqdm)
     trainer.remove_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)
-    if not args.disable_tqdm:
-        trainer.add_callback(progress)
+    trainer.add_callback(progress)
     if args.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
     loss, after = float("nan"), {}

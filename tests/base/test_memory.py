@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
-from adept_llm.base.memory import GIB, KNOWN_SHAPES, check_device, estimate, known_shape
+from adept_llm.base.memory import GIB, KNOWN_SHAPES, Needs, check_device, estimate, known_shape
 from adept_llm.data import Encoded
 from adept_llm.packing import make_batcher
 from tests.builders import ARCHITECTURES, small_model
@@ -81,3 +81,11 @@ def test_what_a_machine_cannot_hold_is_refused(monkeypatch):
     huge = estimate(config, AdeptConfig(), torch.bfloat16, "none", 4096, 4000)
     with pytest.raises(InputError, match="--gradient_checkpointing true"):
         check_device("base", huge, use_cpu=True)
+
+
+@pytest.mark.parametrize(
+    "number, told", [(6_738_415_616, "6.74 B"), (546_816, "0.55 M"), (54_816, "54,816")]
+)
+def test_small_models_are_not_told_as_none(number, told):
+    """'0.00 B frozen parameters' of a tiny model."""
+    assert str(Needs(number, 1, 1, 1, 1)).startswith(f"{told} frozen parameters")

@@ -79,3 +79,18 @@ def test_two_ranks(tmp_path, ranks):
     assert done.returncode == 0, done.stderr
     assert "2 joined, gloo" in done.stdout and "sum of 4 MB" in done.stdout
     assert done.stdout.count("seen by all ranks") == 1  # rank 0 speaks for all
+
+
+@pytest.mark.parametrize("meant", [False, True])
+def test_a_machine_without_a_gpu_is_noted_and_one_whose_gpu_is_not_seen_fails(
+    monkeypatch, capsys, tmp_path, meant
+):
+    """Small models train on CPUs; a driver that torch does not reach is a fault."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/nvidia-smi" if meant else None)
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS"):
+        monkeypatch.delenv(name, raising=False)
+    code = main(["doctor", "--output_dir", str(tmp_path / "out")])
+    line = next(x for x in capsys.readouterr().out.splitlines() if "device: " in x)
+    assert (code, line[:4]) == ((2, "FAIL") if meant else (0, "note"))
+    assert "--use_cpu true" in line

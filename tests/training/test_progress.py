@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from adept_llm.training import progress
-from adept_llm.training.progress import AdeptProgress, Speed
+from adept_llm.training.progress import AdeptProgress, ProgressLines, Speed, make_progress
 
 
 @pytest.fixture
@@ -98,3 +98,39 @@ def test_other_ranks_have_no_bar():
     shown.training_bar = None
     shown.on_log(None, None, None, {"loss": 1.0})
     shown.close()
+
+
+def told(monkeypatch, max_steps, logs):
+    """The lines of a run with these logs, each with its step."""
+    lines = []
+    monkeypatch.setattr(progress.log, "info", lambda line, *values: lines.append(line % values))
+    callback = ProgressLines()
+    for step, entry in logs:
+        state = SimpleNamespace(global_step=step, max_steps=max_steps, is_world_process_zero=True)
+        if step == 0:
+            callback.on_train_begin(None, state, None)
+        callback.on_log(None, state, None, entry)
+    return lines
+
+
+def test_a_log_without_a_terminal_gets_about_twenty_lines_and_the_evaluations(monkeypatch):
+    """Each step would be too much, nothing too little."""
+    logs = [(n, {"loss": 1.0 / n, "learning_rate": 0.3}) for n in range(1, 201)]
+    logs.insert(0, (0, {"start_accuracy": 0.5}))
+    logs.insert(100, (99, {"eval_accuracy": 0.75}))
+    logs.append((200, {"train_runtime": 3.0}))
+    lines = told(monkeypatch, 200, logs)
+    assert lines[0] == "step 0 of 200: start_accuracy 0.5"
+    assert lines[1] == "step 10 of 200: loss 0.1, lr 0.3"
+    assert "step 99 of 200: eval_accuracy 0.75" in lines
+    assert lines[-1] == "step 200 of 200: loss 0.005, lr 0.3" and len(lines) == 22
+    assert len(told(monkeypatch, 3, [(n, {"loss": 1.0}) for n in (0, 1, 2, 3)][1:])) == 3
+
+
+@pytest.mark.parametrize(
+    "disable, terminal, kind",
+    [(False, True, AdeptProgress), (False, False, ProgressLines), (True, True, ProgressLines)],
+)
+def test_bars_are_for_terminals(monkeypatch, disable, terminal, kind):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    assert isinstance(make_progress(disable), kind)
