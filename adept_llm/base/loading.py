@@ -3,7 +3,7 @@
 import json
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,9 @@ from adept_llm.compat.config import note_commit
 from adept_llm.compat.deepspeed import sharded_as, shards_weights
 from adept_llm.compat.transformers import is_quantized
 from adept_llm.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -105,7 +108,7 @@ def load_model(
     return model.eval()
 
 
-def pick_dtype(dtype: str, config: Any) -> torch.dtype:
+def pick_dtype(dtype: str, config: "PretrainedConfig") -> torch.dtype:
     """The frozen weights' dtype: as asked, else the checkpoint's, but not float16.
 
     float16 has no room for large activations and its gradients underflow; bfloat16 takes its place
@@ -122,7 +125,7 @@ def pick_dtype(dtype: str, config: Any) -> torch.dtype:
 
 
 def check_context(
-    config: Any, num_virtual_tokens: int, max_length: int, max_new_tokens: int = 0
+    config: "PretrainedConfig", num_virtual_tokens: int, max_length: int, max_new_tokens: int = 0
 ) -> None:
     """Refuse a prompt, text and answer that exceed the model's context.
 

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from adept_llm.packing import (
     use_packed_attention,
     why_not_packed,
 )
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 GIB = 2**30
 # a step of a larger base takes minutes on a CPU: nobody does that unawares
@@ -97,7 +100,7 @@ def known_shape(name_or_path: str) -> Any | None:
 
 
 def estimate(
-    model_config: Any,
+    model_config: "PretrainedConfig",
     adapter: AdeptConfig,
     dtype: torch.dtype,
     quantization: str = "none",
@@ -191,7 +194,9 @@ def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
         )
 
 
-def _meta_model(model_config: Any, dtype: torch.dtype, layers: int | None = None) -> Any:
+def _meta_model(
+    model_config: "PretrainedConfig", dtype: torch.dtype, layers: int | None = None
+) -> Any:
     """A model without storage, with all or so many layers."""
     from copy import deepcopy
 
@@ -233,7 +238,7 @@ class _FusedAttention(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _trained_parameters(model: Any, config: AdeptConfig) -> int:
+def _trained_parameters(model: "PreTrainedModel", config: AdeptConfig) -> int:
     base = check_model(model)
     table = BaseTable(base.num_embeddings, base.embedding_dim, rms=1.0)
     adapter = AdeptEmbedding(base, config, table)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
@@ -14,6 +14,9 @@ from adept_llm.adapters.merge import check_mergeable
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.tuned import BaseArguments
 from adept_llm.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ def main(argv: Sequence[str]) -> None:
     print(f"merged model: {args.output_dir}")
 
 
-def save_whole(folder: Path, model: Any, tokenizer: Any) -> None:
+def save_whole(
+    folder: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+) -> None:
     """Save both into a folder that appears when all of it is written, or not at all.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from adept_llm.base.loading import load_tokenizer
 from adept_llm.cli.columns import print_columns
@@ -11,6 +11,9 @@ from adept_llm.data import TEMPLATES, Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
 from adept_llm.tasks import Task, get_task, load_split, task_names
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 WORDS_SHOWN = 5
 
@@ -83,7 +86,7 @@ def show(task: Task, args: TasksArguments) -> None:
         print(describe(example, encoder, tokenizer), end="\n\n")
 
 
-def describe(example: Example, encoder: Encoder, tokenizer: Any) -> str:
+def describe(example: Example, encoder: Encoder, tokenizer: "PreTrainedTokenizerBase") -> str:
     """An example's id, lengths before and after truncation, labels, and text."""
     whole = Encoder(tokenizer, encoder.template, 2**31).encode(example)
     assert whole is not None  # nothing is too long for that
@@ -100,6 +103,7 @@ def describe(example: Example, encoder: Encoder, tokenizer: Any) -> str:
         lines.append(f"== labels: {' / '.join(example.labels)}")
     if example.answers:
         lines.append(f"== accepted: {' / '.join(filter(None, example.answers))}")
-    prompt = tokenizer.decode(kept.prompt_ids)
-    answer = tokenizer.decode(kept.prompt_ids + kept.target_ids[:-1]).removeprefix(prompt)
+    prompt = str(tokenizer.decode(kept.prompt_ids))
+    whole_text = str(tokenizer.decode(kept.prompt_ids + kept.target_ids[:-1]))
+    answer = whole_text.removeprefix(prompt)
     return "\n".join([*lines, f"{prompt}>>>{answer}<<<"])

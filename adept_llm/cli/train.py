@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
 from transformers.utils import logging
@@ -46,6 +46,9 @@ from adept_llm.training.launcher_watch import watch
 from adept_llm.training.run import Result, run
 from adept_llm.training.run_folder import claimed, clear, is_finished
 from adept_llm.training.signals import STOPPED, StopOnSignal, Stopped, ignore_at_exit
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 def main(argv: Sequence[str]) -> int:
@@ -205,7 +208,7 @@ def check_base(
     return model_config
 
 
-def check_ids(examples: Sequence[Encoded], model_config: Any) -> None:
+def check_ids(examples: Sequence[Encoded], model_config: "PretrainedConfig") -> None:
     """Refuse ids beyond the base's table: its tokenizer was extended, and they would be read as P.
 
     Raises:
