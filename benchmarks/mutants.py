@@ -30,8 +30,11 @@ import yaml
 ROOT = Path(__file__).parents[1]
 EXPLAINED = ROOT / "benchmarks" / "mutants_explained.yaml"
 COPIED = ("adept_llm", "tests", "ds_configs", "recipes", "slurm", "pyproject.toml")
-# each of these starts processes of its own for minutes
-SLOW = ("tests/training/test_distributed.py", "tests/cli/test_commands.py")
+# these start processes of their own, for minutes or where changed code cannot be imported
+SLOW = (
+    "tests/training/test_distributed.py", "tests/cli/test_commands.py",
+    "tests/evaluation/programs", "tests/evaluation/test_every_task.py",
+)  # fmt: skip
 # rooms whose code is tested in another room's folder as well
 MORE_TESTS = {"evaluation": ["tests/cli/test_answers.py"]}
 CONFIGURATION = """
