@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from adept_llm import (
     AdeptConfig,
@@ -13,6 +14,7 @@ from adept_llm import (
     save_adapter,
 )
 from adept_llm.adapters import check_model
+from adept_llm.adapters.saved import read_trained
 from tests.builders import adapted, embedded, prefixed, small_model
 from tests.tokenizers import build_byte_level
 
@@ -91,3 +93,13 @@ def test_merged_tokenizers_write_the_prompt_whether_or_not_they_wrote_bos(add_bo
     bare = tokenizer("a joy").input_ids
     assert merged("a joy").input_ids == virtual + bare
     assert merged.decode(virtual + bare, skip_special_tokens=True) == "a joy"
+
+
+def test_frozen_draws_that_are_missing_from_a_file_are_refused_in_a_line(tmp_path):
+    """Going on from it would be another prompt."""
+    model = adapted("llama", "superpos")
+    save_adapter(model, tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({n: v for n, v in load_file(path).items() if n != "prompt.ids"}, path)
+    with pytest.raises(InputError, match=r"another prompt\.ids"):
+        read_trained(get_adapter(model), tmp_path)
