@@ -3,6 +3,10 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from adept_llm import (
     AdeptConfig,
@@ -103,3 +107,19 @@ def test_frozen_draws_that_are_missing_from_a_file_are_refused_in_a_line(tmp_pat
     save_file({n: v for n, v in load_file(path).items() if n != "prompt.ids"}, path)
     with pytest.raises(InputError, match=r"another prompt\.ids"):
         read_trained(get_adapter(model), tmp_path)
+
+
+def test_a_tokenizer_without_a_post_processor_gets_one():
+    words = {"<unk>": 0, "</s>": 1, "a": 2, "joy": 3}
+    core = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    core.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
+    model = inject_adapter(small_model("llama"), AdeptConfig("adept", 3, 2))
+    virtual = get_adapter(model).virtual_token_ids
+    _, merged = merge_adapter(model, tokenizer)
+    assert merged("a joy").input_ids == [*virtual, 2, 3]
+
+
+def test_a_rank_that_a_prompt_has_not_is_named():
+    with pytest.raises(InputError, match="prompt_rank: adept has no prompt of another rank"):
+        AdeptConfig("adept", 3, 2, prompt_rank=4)
