@@ -12,8 +12,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import save as to_safetensors
 from transformers import BitsAndBytesConfig
 
@@ -32,7 +30,6 @@ from adept_llm.training.checkpoints.folders import (
     write_checkpoint,
 )
 from adept_llm.training.log_file import read_losses
-from adept_llm.training.sampling import GlobalBatches, Shares
 from tests.builders import small_model
 from tests.training.runs import losses_of, trainer_of
 
@@ -153,39 +150,6 @@ def test_a_disk_without_room_leaves_the_older_ones(run_folder):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert sorted(run_folder.rglob("*")) == before
-
-
-@given(
-    st.integers(1, 40), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3)
-)
-def test_ranks_share_each_global_batch_whatever_their_number(size, batch, accumulation, world, at):
-    def epoch_of(shares):
-        batches = list(GlobalBatches(size, shares, seed=3, epoch=lambda: at))
-        assert len(batches) == len(GlobalBatches(size, shares, 3, lambda: at))
-        return batches
-
-    ranks = [epoch_of(Shares(batch, accumulation, world, rank)) for rank in range(world)]
-    alone = epoch_of(Shares(batch * accumulation * world))
-    assert len({len(batches) for batches in ranks}) == 1
-    seen = []
-    for step, together in enumerate(alone):
-        shared = [
-            index
-            for batches in ranks
-            for hand in batches[step * accumulation : (step + 1) * accumulation]
-            for index in hand
-            if index >= 0
-        ]
-        assert sorted(shared) == sorted(together)
-        seen += shared
-    assert sorted(seen) == list(range(size))
-
-
-def test_epochs_differ():
-    def order(epoch):
-        return list(GlobalBatches(30, Shares(30), 0, lambda: epoch))[0]
-
-    assert order(0) != order(1) and order(0) == order(0)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
