@@ -28,11 +28,15 @@ class Prediction:
         example: The example.
         text: The label word or the generated text.
         scores: The log-likelihood of each label; empty for free text.
+        target_loss: Cross-entropy of the right answer and EOS, summed over its tokens, in nats.
+        target_tokens: Number of those tokens; 0 where that was not measured.
     """
 
     example: Example
     text: str
     scores: tuple[float, ...] = ()
+    target_loss: float = 0.0
+    target_tokens: int = 0
 
     def row(self) -> dict[str, Any]:
         """The prediction as a JSON object."""
@@ -44,6 +48,8 @@ class Prediction:
             row["group"] = one.group
         if self.scores:
             row["scores"] = dict(zip(one.labels, self.scores, strict=True))
+        if self.target_tokens:
+            row["loss"] = self.target_loss / self.target_tokens
         return row
 
 
@@ -180,11 +186,14 @@ class AnswerMeasure:
         """What an injected model says to each example."""
         if self.examples[0].labels:
             return self._label(model, batcher)
-        return self._generate(model)
+        return self._generate(model, batcher)
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """The metrics of predictions for all examples."""
-        return self._metrics([one.text for one in predictions])
+        """The metrics of predictions for all examples, and the loss as in training."""
+        found = self._metrics([one.text for one in predictions])
+        if tokens := sum(one.target_tokens for one in predictions):
+            found["loss"] = sum(one.target_loss for one in predictions) / tokens
+        return found
 
     def baseline(self, train: Sequence[Example]) -> dict[str, float]:
         """The metrics of always saying what is most frequent in training."""
@@ -201,35 +210,65 @@ class AnswerMeasure:
                 ids[example.labels] = with_end(self.encoder.label_ids(example.labels), eos)
         flat = [window for each in self.windows for window in each]
         labels = [
-            ids[example.labels]
+            # the right answer once more, as it is trained: with EOS
+            [*ids[example.labels], window.target_ids]
             for example, each in zip(self.examples, self.windows, strict=True)
-            for _ in each
+            for window in each
         ]
         scores = iter(score_labels(model, batcher, flat, labels, self.batch_size))
         predictions = []
         for example, each in zip(self.examples, self.windows, strict=True):
             of_windows = [next(scores) for _ in each]
-            best = max(of_windows, key=lambda one: one.log_softmax(0).max().item())
-            word = example.labels[int(best.argmax())]
-            predictions.append(Prediction(example, word, tuple(best.tolist())))
+            window, best = max(
+                zip(each, of_windows, strict=True),
+                key=lambda one: one[1][:-1].log_softmax(0).max().item(),
+            )
+            *known, target = best.tolist()
+            word = example.labels[known.index(max(known))]
+            tokens = len(window.target_ids)
+            predictions.append(Prediction(example, word, tuple(known), -target, tokens))
         return predictions
 
-    def _generate(self, model: "PreTrainedModel") -> list[Prediction]:
+    def _generate(self, model: "PreTrainedModel", batcher: Batcher) -> list[Prediction]:
         tokenizer: Any = self.encoder.tokenizer
         owners = [i for i, each in enumerate(self.windows) for _ in each]
-        prompts = [window.prompt_ids for each in self.windows for window in each]
-        best: dict[int, tuple[float, list[int]]] = {}
+        flat = [window for each in self.windows for window in each]
+        best: dict[int, tuple[float, int, list[int]]] = {}
         eos = tokenizer.eos_token_id
         decoding = Decoding(self.max_new_tokens, temperature=self.temperature)
+        prompts = [window.prompt_ids for window in flat]
         for index, ids, certainty in generate(model, prompts, eos, decoding, self.batch_size):
             owner = owners[index]
             if owner not in best or certainty > best[owner][0]:
-                best[owner] = (certainty, ids)
-        texts = (
-            tokenizer.decode(best[i][1], skip_special_tokens=True).strip()
-            for i in range(len(self.examples))
-        )
-        return [Prediction(e, text) for e, text in zip(self.examples, texts, strict=True)]
+                best[owner] = (certainty, index, ids)
+        order = range(len(self.examples))
+        losses = self._target_losses(model, batcher, [flat[best[i][1]] for i in order])
+        return [
+            Prediction(
+                self.examples[i],
+                tokenizer.decode(best[i][2], skip_special_tokens=True).strip(),
+                (),
+                *losses[i],
+            )
+            for i in order
+        ]
+
+    def _target_losses(
+        self, model: "PreTrainedModel", batcher: Batcher, windows: Sequence[Encoded]
+    ) -> list[tuple[float, int]]:
+        """Each right answer's loss and tokens; (0, 0) for drawn samples and for what is too long."""
+        fits = [
+            len(one.prompt_ids) + len(one.target_ids) <= self.encoder.max_length for one in windows
+        ]
+        if self.temperature or not any(fits):
+            return [(0.0, 0)] * len(windows)
+        measured = [one for one, fit in zip(windows, fits, strict=True) if fit]
+        targets = [[one.target_ids] for one in measured]
+        found = iter(score_labels(model, batcher, measured, targets, self.batch_size))
+        return [
+            (-next(found).item(), len(one.target_ids)) if fit else (0.0, 0)
+            for one, fit in zip(windows, fits, strict=True)
+        ]
 
 
 def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> None:

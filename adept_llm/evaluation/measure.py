@@ -93,13 +93,14 @@ def check_best(metric: str | None, measure: Measure | None) -> None:
     """Refuse a metric_for_best_model that will not be measured.
 
     Args:
-        metric: Its name, with or without 'eval_'; 'loss' stands for the main metric, as in Trainer.
+        metric: Its name, with or without 'eval_'; 'loss', Trainer's default, stands for the main
+            metric, and 'eval_loss' for the loss.
         measure: What will be measured.
 
     Raises:
         InputError: naming what there is.
     """
-    known = measure.metrics if measure else ()
+    known = (*measure.metrics, "loss") if measure else ()
     if metric is None or (measure and metric == "loss") or metric.removeprefix("eval_") in known:
         return
     names = ", ".join(known) or "none without a validation split"

@@ -57,13 +57,13 @@ def test_two_steps_and_an_evaluation(name, packing, template, tokenizer, tmp_pat
     trainer, result = run(model, args, encoded, batcher, measure)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert len(losses) == 2 and all(0 < float(loss) < 30 for loss in losses)
-    assert list(result.after) == list(task.metrics)
-    assert all(-1 <= value <= 1 for value in result.after.values())
+    assert list(result.after) == [*task.metrics, "loss"]
+    assert all(-1 <= result.after[name] <= 1 for name in task.metrics)
     predictions = measure.predict(trainer.model, batcher)
     assert [one.example.id for one in predictions] == [one.id for one in test]
     if task.labels:
         assert all(one.text in one.example.labels for one in predictions)
-    assert measure.baseline(train).keys() == result.after.keys()
+    assert list(measure.baseline(train)) == list(task.metrics)
 
 
 def test_train_takes_a_task_with_shots(tmp_path, capsys):

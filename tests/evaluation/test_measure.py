@@ -14,6 +14,7 @@ from adept_llm.evaluation.answers import AnswerMeasure, write_predictions
 from adept_llm.evaluation.label_scoring import score_labels, with_end
 from adept_llm.evaluation.measure import make_measure, measure_answers
 from adept_llm.evaluation.programs import sandbox
+from adept_llm.evaluation.token_loss import TokenLoss
 from adept_llm.packing import make_batcher
 from adept_llm.tasks import get_task, load_split
 
@@ -66,8 +67,30 @@ def test_packed_and_padded_measure_the_same(tokenizer):
     measure = AnswerMeasure.of_task(
         Encoder(tokenizer, "plain", 120), get_task("winogrande"), examples
     )
-    assert measure(*demo(packed=True)) == measure(*demo(packed=False))
-    assert list(measure.score(measure.predict(*demo()))) == ["accuracy"]
+    packed, padded = measure(*demo(packed=True)), measure(*demo(packed=False))
+    assert packed == pytest.approx(padded, rel=1e-5) and list(packed) == ["accuracy", "loss"]
+
+
+@pytest.mark.parametrize("task", ["winogrande", "stsb", "newsqa"])
+def test_the_loss_is_that_of_training(tokenizer, task):
+    """Labels of one token or several, and free text: what is trained is what is measured."""
+    examples = load_split(get_task(task), "train", FIXTURES / task)
+    encoder = Encoder(tokenizer, "plain", 400)
+    model, batcher = demo()
+    found = AnswerMeasure.of_task(encoder, get_task(task), examples)(model, batcher)
+    assert found["loss"] == pytest.approx(
+        TokenLoss.of(encoder, examples, 4)(model, batcher)["loss"], rel=1e-5
+    )
+
+
+def test_the_loss_of_drawn_samples_is_not_measured(tokenizer):
+    """It is that of the right answer, whatever was drawn."""
+    example = Example("Answer.", "a b", "x y z", id="1")
+    encoder = Encoder(tokenizer, "plain", 60)
+    drawn = AnswerMeasure.of(
+        encoder, [example], ["token_f1"], max_new_tokens=2, samples=2, temperature=1.0
+    )
+    assert list(drawn(*demo())) == ["token_f1"]
 
 
 def test_a_long_context_is_read_in_windows_and_the_most_certain_decides(tokenizer):
@@ -114,9 +137,15 @@ def test_the_most_certain_window_answers_in_free_text(tokenizer, monkeypatch):
     def answers(model, prompts, *rest):
         return [(i, word if i == 1 else [], -0.1 if i == 1 else -1.0) for i in range(len(prompts))]
 
+    def scores(model, batcher, windows, labels, size):
+        assert [one.prompt_ids for one in windows] == [measure.windows[0][1].prompt_ids]
+        assert labels == [[word + [tokenizer.eos_token_id]]]
+        return [torch.tensor([-0.25 * len(labels[0][0])])]
+
     monkeypatch.setattr("adept_llm.evaluation.answers.generate", answers)
+    monkeypatch.setattr("adept_llm.evaluation.answers.score_labels", scores)
     (prediction,) = measure.predict(None, None)
-    assert prediction.text == "x" and measure(None, None) == {"token_f1": 1.0}
+    assert prediction.text == "x" and measure(None, None) == {"token_f1": 1.0, "loss": 0.25}
 
 
 def test_training_keeps_the_answer_where_measuring_must_not_know_it(tokenizer):
@@ -146,7 +175,7 @@ def test_predictions_are_written_one_a_line(tokenizer, tmp_path):
     write_predictions(tmp_path / "predictions.jsonl", predictions)
     rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").open()]
     assert [row["id"] for row in rows] == [one.id for one in examples]
-    assert rows[0].keys() == {"id", "prediction", "target", "group", "scores"}
+    assert rows[0].keys() == {"id", "prediction", "target", "group", "scores", "loss"}
     assert rows[0]["scores"].keys() == {"wrong", "right"}
     assert max(rows[0]["scores"], key=rows[0]["scores"].get) == rows[0]["prediction"]
 
@@ -198,7 +227,8 @@ def test_dropped_examples_are_counted_and_left_out(tokenizer):
 def test_no_prompt_at_all(tokenizer):
     """m = 0 is a method too."""
     measure = AnswerMeasure.of(Encoder(tokenizer, "plain", 60), [labelled(1), labelled(2)])
-    assert measure(*demo(0, packed=True)) == measure(*demo(0, packed=False))
+    packed, padded = measure(*demo(0, packed=True)), measure(*demo(0, packed=False))
+    assert packed == pytest.approx(padded, rel=1e-5)
 
 
 def test_own_answers_may_be_as_long_as_the_longest_right_one(tokenizer):
