@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -82,7 +83,7 @@ def save_dequantised(gguf: Path, output_dir: Path) -> None:
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     config.dtype = torch.bfloat16
-    model = type(read)(config)
+    model: Any = type(read)(config)
     model.load_state_dict(read.state_dict())
     model.to(torch.bfloat16)
     model.tie_weights()
@@ -92,7 +93,7 @@ def save_dequantised(gguf: Path, output_dir: Path) -> None:
 
 def describe(folder: Path, licence: str) -> str:
     """What the folder holds, and a sentence that it ends."""
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = model.config
     ids = tokenizer("The capital of France is", return_tensors="pt")

@@ -257,9 +257,8 @@ class AnswerMeasure:
         self, model: "PreTrainedModel", batcher: Batcher, windows: Sequence[Encoded]
     ) -> list[tuple[float, int]]:
         """Each right answer's loss and tokens; (0, 0) for drawn samples and for what is too long."""
-        fits = [
-            len(one.prompt_ids) + len(one.target_ids) <= self.encoder.max_length for one in windows
-        ]
+        most = self.encoder.max_length
+        fits = [len(one.prompt_ids) + len(one.target_ids) <= most for one in windows]
         if self.temperature or not any(fits):
             return [(0.0, 0)] * len(windows)
         measured = [one for one, fit in zip(windows, fits, strict=True) if fit]

@@ -59,7 +59,7 @@ def test_free_text_with_validation_ends_with_loss_exact_match_and_f1(capsys, tmp
 
     calls, generate = [], AnswerMeasure._generate
     monkeypatch.setattr(
-        AnswerMeasure, "_generate", lambda self, model: calls.append(1) or generate(self, model)
+        AnswerMeasure, "_generate", lambda self, *rest: calls.append(1) or generate(self, *rest)
     )
     more = ["--eval_strategy", "steps", "--eval_steps", "1"]
     code, out, _ = train(capsys, tmp_path, FREE, *more, validation=True)
