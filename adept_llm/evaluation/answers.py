@@ -256,7 +256,7 @@ class AnswerMeasure:
     def _target_losses(
         self, model: "PreTrainedModel", batcher: Batcher, windows: Sequence[Encoded]
     ) -> list[tuple[float, int]]:
-        """Each right answer's loss and tokens; (0, 0) for drawn samples and for what is too long."""
+        """Loss and tokens of each right answer; (0, 0) for one too long, and for drawn samples."""
         most = self.encoder.max_length
         fits = [len(one.prompt_ids) + len(one.target_ids) <= most for one in windows]
         if self.temperature or not any(fits):
