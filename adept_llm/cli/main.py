@@ -17,6 +17,7 @@ COMMANDS = {
     "generate": "answers of a tuned model to a prompt or a file",
     "merge": "base model and adapter become a stock checkpoint",
     "estimate": "parameters and memory of a run, without the weights",
+    "sweep": "search over arguments, then the chosen ones with several seeds",
     "tasks": "the benchmark tasks, and their examples as a model reads them",
     "doctor": "what a run needs of this machine, or of all ranks, and what it lacks",
     "files": "paths of the recipes, DeepSpeed configurations and Slurm scripts",

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -31,6 +32,12 @@ class _Loader(yaml.SafeLoader):
             if isinstance(name, str):
                 seen[name] = line
         return super().construct_mapping(node, deep)
+
+
+# 1e-4 is a number in YAML 1.2 and a word in 1.1, which is what PyYAML reads
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,8 +114,8 @@ def unknown_argument(words: Sequence[str], known: Iterable[str]) -> str:
     return f"arguments: {name} is unknown; --help lists those that are known"
 
 
-def file_arguments(parser: _Parser, path: Path) -> list[str]:
-    """A file's entries as command line words.
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The content of a YAML or JSON file of names and values.
 
     Raises:
         InputError: for a file that is missing or no mapping of names to values.
@@ -128,8 +135,17 @@ def file_arguments(parser: _Parser, path: Path) -> list[str]:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected lines 'argument: value'")
+    return content
+
+
+def file_arguments(parser: _Parser, path: Path) -> list[str]:
+    """A file's entries as command line words.
+
+    Raises:
+        InputError: as `read_mapping`.
+    """
     words: list[str] = []
-    for name, value in content.items():
+    for name, value in read_mapping(path).items():
         if value is None:
             continue
         values = value if isinstance(value, list) else [value]

@@ -27,13 +27,14 @@ from adept_llm.compat.config import commit_of
 from adept_llm.compat.deepspeed import gathered
 from adept_llm.data import Encoded, Encoder, Example, describe_answers, fingerprint
 from adept_llm.errors import InputError
-from adept_llm.evaluation.measure import check_best, make_measure
+from adept_llm.evaluation.answers import Answered
+from adept_llm.evaluation.measure import check_best, make_measure, measure_answers
 from adept_llm.packing import make_batcher
 from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecord
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 from adept_llm.training.choices import check_choices
-from adept_llm.training.data import read_data
+from adept_llm.training.data import read_data, read_test
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import (
     adopt_slurm_ranks,
@@ -115,14 +116,17 @@ def train_in(
     check_ids(train, model_config)
     args.check_warmup(number_of_steps(args, len(train)))
     task = get_task(data.task) if data.task else None
-    measure = None
+    how = (args.per_device_eval_batch_size, data.allow_code_execution, data.allow_unsandboxed_code)
+    measure = test = None
     if validation:
-        batch_size = args.per_device_eval_batch_size
-        leave = (data.allow_code_execution, data.allow_unsandboxed_code)
-        measure = make_measure(encoder, validation, task, batch_size, *leave)
+        measure = make_measure(encoder, validation, task, *how)
     elif args.do_eval:
         raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
     check_best(args.metric_for_best_model, measure)
+    if rows := read_test(data, args.seed, args.do_predict, examples[0].labels):
+        answers = measure_answers(encoder, rows, task, *how)
+        test = Answered(answers, folder if args.should_save else None)
+        say(args, f"test: {answers.report}; data {fingerprint(rows)}")
     record = start_record(base, config, data, args, data_record(data, examples, train, validation))
     say(args, f"answers: {describe_answers(examples)}")
     say(args, f"train: {report}; data {record.data.train_fingerprint}")
@@ -138,7 +142,7 @@ def train_in(
         say(args, f"padding instead of packing: {batcher.why_padded}")
     if args.overwrite_output_dir:
         clear(folder)
-    _, result = run(model, args, train, batcher, measure, record, stop)
+    _, result = run(model, args, train, batcher, measure, record, stop, test)
     if result.stopped:
         say(
             args,
@@ -155,19 +159,26 @@ def train_in(
 
 
 def prepare(found: Namespace) -> None:
-    """Check what one argument says of another's; let the ranks meet.
-
-    Trainer's arguments look for them.
+    """Check what one argument says of another's; let the ranks meet, for whom Trainer's look.
 
     Raises:
-        InputError: for a rate of what the method lacks.
+        InputError: as `check_rates`.
+    """
+    check_rates(found)
+    found.use_cpu = join_ranks(found.deepspeed, found.use_cpu)
+
+
+def check_rates(found: Namespace) -> None:
+    """Refuse a rate of what the method lacks.
+
+    Raises:
+        InputError: naming it.
     """
     method = METHODS.get(found.method)
     if method and method.offset.default_size is None and found.offset_learning_rate is not None:
         raise InputError(
             f"offset_learning_rate: {found.method} has no offset to train; leave it out"
         )
-    found.use_cpu = join_ranks(found.deepspeed, found.use_cpu)
 
 
 def number_of_steps(args: AdeptTrainingArguments, examples: int) -> int:
@@ -261,6 +272,7 @@ def format_result(method: str, result: Result, args: AdeptTrainingArguments) -> 
     """The final table."""
     rows = [[f"{name} before", f"{value:.4f}"] for name, value in result.before.items()]
     rows += [[f"{name} after", f"{value:.4f}"] for name, value in result.after.items()]
+    rows += [[f"test {name}", f"{value:.4f}"] for name, value in result.test.items()]
     if not result.after:
         rows.append(["mean training loss", f"{result.loss:.4f}"])
     rows += [

@@ -19,6 +19,8 @@ from adept_llm.tasks import Task
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+PREDICTIONS_FILE = "predictions.jsonl"
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -268,6 +270,26 @@ class AnswerMeasure:
             (-next(found).item(), len(one.target_ids)) if fit else (0.0, 0)
             for one, fit in zip(windows, fits, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Measures answers and leaves them in a file.
+
+    Attributes:
+        measure: Of the examples.
+        folder: Where `predictions.jsonl` goes; None on ranks that write nothing.
+    """
+
+    measure: AnswerMeasure
+    folder: Path | None
+
+    def __call__(self, model: "PreTrainedModel", batcher: Batcher) -> dict[str, float]:
+        """The metrics of an injected model."""
+        predictions = self.measure.predict(model, batcher)
+        if self.folder:
+            write_predictions(self.folder / PREDICTIONS_FILE, predictions)
+        return self.measure.score(predictions)
 
 
 def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> None:

@@ -1,7 +1,7 @@
 """What is measured on a split: the answers to its rows, or the loss on them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from adept_llm.data import Encoder, Example, Report
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FREE_TEXT_METRICS = ("exact_match", "token_f1")
 LEAST_NEW_TOKENS = 32
 log = logging.getLogger(__name__)
+
+Numbers = Callable[["PreTrainedModel", Batcher], dict[str, float]]
+"""Metrics by name of an injected model."""
 
 
 class Measure(Protocol):

@@ -61,6 +61,9 @@ class DataArguments:
         default=None, metadata={"help": "own data: .jsonl, .json, .csv or .parquet"}
     )
     validation_file: str | None = field(default=None, metadata={"help": "likewise"})
+    test_file: str | None = field(
+        default=None, metadata={"help": "likewise; answered once, by the trained model"}
+    )
     template: str = field(
         default="plain", metadata={"help": "how rows are written", "choices": TEMPLATES}
     )
@@ -88,8 +91,9 @@ class DataArguments:
             raise InputError("data: give either --task or --train_file")
         if self.data_dir and not self.task:
             raise InputError("data_dir: goes with --task; own data is given by --train_file")
-        if self.validation_file and not self.train_file:
-            raise InputError("validation_file: goes with --train_file")
+        for name in ("validation_file", "test_file"):
+            if getattr(self, name) and not self.train_file:
+                raise InputError(f"{name}: goes with --train_file")
         for name in ("k_shot", "max_train_samples", "max_validation_samples"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -131,6 +135,13 @@ class AdeptTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None,
         metadata={"help": "evaluations without a better metric after which training stops"},
+    )
+    do_predict: bool = field(
+        default=False,
+        metadata={
+            "help": "answer the test split of a task once, by the trained model; own data: "
+            "give --test_file"
+        },
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "not used here"})
     dataloader_pin_memory: bool = field(default=False, metadata={"help": "as in Trainer"})

@@ -1,6 +1,7 @@
 """The rows of a run, from a task or from the user's own files."""
 
 from adept_llm.data import Example, own_examples
+from adept_llm.errors import InputError
 from adept_llm.tasks import get_task, load_split
 from adept_llm.training.arguments import DataArguments
 
@@ -32,3 +33,27 @@ def read_data(data: DataArguments, seed: int) -> tuple[list[Example], list[Examp
         return train, []
     labels, limit = train[0].labels, data.max_validation_samples
     return train, own_examples(data.validation_file, labels, limit, seed)
+
+
+def read_test(
+    data: DataArguments, seed: int, from_task: bool, labels: tuple[str, ...]
+) -> list[Example]:
+    """Examples to be answered by the trained model; none where nobody asked for it.
+
+    Args:
+        data: which rows.
+        seed: of the samples.
+        from_task: whether to take the task's test split.
+        labels: of own rows, as found in training.
+
+    Raises:
+        InputError: for data that is missing or malformed.
+    """
+    if data.test_file:
+        return own_examples(data.test_file, labels, None, seed)
+    if not from_task:
+        return []
+    if not data.task:
+        raise InputError("do_predict: own data has no test split; give --test_file")
+    reference = data.template == "reference"
+    return load_split(get_task(data.task), "test", data.data_dir, None, seed, reference=reference)

@@ -1,7 +1,7 @@
 """One tuning run, from an injected model and encoded examples to measured numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from transformers import (
 from adept_llm.adapters import get_adapter
 from adept_llm.data import Encoded
 from adept_llm.errors import InputError
-from adept_llm.evaluation.measure import Measure
+from adept_llm.evaluation.measure import Measure, Numbers
 from adept_llm.packing import Batcher
 from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
@@ -47,6 +47,8 @@ class Result:
     """Spent on training steps, evaluation and saving left out."""
     stopped: str | None = None
     """Name of the signal that ended the run behind a checkpoint, and left it to be resumed."""
+    test: dict[str, float] = field(default_factory=dict)
+    """Of the trained model on the test split, where that was asked for."""
 
 
 class MeasureAtStart(TrainerCallback):
@@ -69,7 +71,7 @@ class MeasureAtStart(TrainerCallback):
         prefix = "start_"
         if state.global_step == 0 and self.trainer.measure:
             with torch.no_grad():
-                found = self.trainer.measured()
+                found = self.trainer.measured(self.trainer.measure)
             self.trainer.log({prefix + name: value for name, value in found.items()})
         for entry in state.log_history:
             names = [name for name in entry if name.startswith(prefix)]
@@ -90,6 +92,7 @@ def run(
     measure: Measure | None = None,
     record: RunRecord | None = None,
     stop: StopOnSignal | None = None,
+    test: Numbers | None = None,
 ) -> tuple[AdeptTrainer, Result]:
     """Measure, train, save, measure; the model is left with the best or last adapter.
 
@@ -101,6 +104,7 @@ def run(
         measure: what is measured before and after training, and where the arguments say so.
         record: of the run so far, laid into its checkpoints.
         stop: with the signals in its hands; by default they are taken over here.
+        test: what is measured once, of the trained model.
 
     Returns:
         The trainer, and the numbers; `stopped` tells whether the run has come to its end. The
@@ -124,14 +128,15 @@ def run(
     trainer.add_callback(progress)
     if args.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
-    loss, after = float("nan"), {}
+    loss, after, tested = float("nan"), {}, {}
     try:
         loss = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).training_loss
         progress.close()
         if not stop.stopped:
             # first, since what follows may take long
             trainer.save_model()
-            after = trainer.measured_in_the_end()
+            after = trainer.measured_in_the_end(measure.at_end if measure else None)
+            tested = trainer.measured_in_the_end(test)
     except Stopped as signal:
         if not trainer.state.global_step:
             raise
@@ -153,6 +158,7 @@ def run(
         tokens_per_second=speed.tokens * args.world_size / seconds,
         seconds=speed.seconds,
         stopped=stop.stopped,
+        test=tested,
     )
     return trainer, result
 

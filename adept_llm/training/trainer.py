@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from adept_llm.adapters import get_adapter
 from adept_llm.errors import InputError
-from adept_llm.evaluation.measure import Measure
+from adept_llm.evaluation.measure import Measure, Numbers
 from adept_llm.packing import IGNORED, Batch, Batcher, summed_loss
 from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
@@ -157,29 +157,25 @@ class AdeptTrainer(ResumableTrainer):
             logs["tokens_per_second"] = round(speed, 1)
         super().log(logs, start_time)
 
-    def measured(self, at_end: bool = False) -> dict[str, float]:
-        """The metrics of the model as it is; none where nothing is measured.
-
-        Args:
-            at_end: whether those too that take long.
+    def measured(self, measure: Numbers | None) -> dict[str, float]:
+        """Numbers of the model as it is; none where nothing is measured.
 
         Raises:
             Stopped: where a signal breaks it off, on all ranks.
         """
-        if not self.measure:
+        if not measure:
             return {}
         with self.stop.evaluating(self.model) if self.stop else nullcontext():
-            measure = self.measure.at_end if at_end else self.measure
             return measure(self.model, self.batcher)
 
-    def measured_in_the_end(self) -> dict[str, float]:
+    def measured_in_the_end(self, measure: Numbers | None) -> dict[str, float]:
         """Those of the trained model; broken off, it leaves a checkpoint to go on from.
 
         Raises:
             Stopped: where a signal breaks it off, on all ranks.
         """
         try:
-            return self.measured(at_end=True)
+            return self.measured(measure)
         except Stopped as signal:
             # the best values do not go with the last optimizer state; the last were saved before
             if not self.args.load_best_model_at_end:
@@ -193,7 +189,7 @@ class AdeptTrainer(ResumableTrainer):
             Stopped: where a signal breaks it off, behind a checkpoint; made up for on resuming.
         """
         try:
-            measured = self.measured()
+            measured = self.measured(self.measure)
         except Stopped as signal:
             self._save_stopped(signal)
             raise

@@ -1,0 +1,161 @@
+"""adept-llm sweep: search over arguments, and the chosen setting with several seeds.
+
+    adept-llm sweep recipes/sweeps/rates.yaml --output_dir runs/rates [arguments of every run]
+
+Its file is described in docs/sweep.md. It may be stopped at any time: the same command goes on.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adept_llm.adapters import AdeptConfig
+from adept_llm.cli.columns import format_columns
+from adept_llm.cli.parsing import check_writable, parse, read_mapping
+from adept_llm.cli.train import check_rates
+from adept_llm.errors import InputError
+from adept_llm.sweep.launchers import Launcher, LocalLauncher, SlurmLauncher
+from adept_llm.sweep.plan import SweepPlan
+from adept_llm.sweep.runs import Run
+from adept_llm.sweep.sweep import Outcome, sweep
+from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read, check every setting, compute what is missing, print.
+
+    Raises:
+        InputError: for a plan or an argument that cannot work; nothing is computed then.
+    """
+    parser = argparse.ArgumentParser("adept-llm sweep", allow_abbrev=False, description=__doc__)
+    parser.add_argument("file", type=Path, help="a YAML file: search, arguments, seeds, ..")
+    parser.add_argument("--output_dir", help="folder of the runs")
+    parser.add_argument("--parallel", type=int, help="runs side by side; default: one a GPU, or 1")
+    parser.add_argument("--slurm", metavar="OPTIONS", help="as arrays; '--gres=gpu:1 --time=60'")
+    given, words = parser.parse_known_args(argv)
+    plan = read_plan(given.file, given.output_dir, words)
+    check_writable(plan.output_dir)
+    if plan.program == "train" and "deepspeed" not in plan.arguments:  # which needs ranks
+        check_arguments(plan)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    print(format_outcome(plan, sweep(plan, launcher(given.parallel, given.slurm))))
+
+
+def read_plan(file: Path, output_dir: str | None, words: Sequence[str]) -> SweepPlan:
+    """The plan in a file, with another folder and further arguments of every run.
+
+    Raises:
+        InputError: for a name that it does not know.
+    """
+    content = read_mapping(file)
+    known = [field.name for field in fields(SweepPlan)]
+    for name in content:
+        if name not in known:
+            raise InputError(f"{file}: {name!r} is unknown; known: {', '.join(known)}")
+    if output_dir:
+        content["output_dir"] = output_dir
+    if missing := [name for name in ("output_dir", "search") if not content.get(name)]:
+        raise InputError(f"{file}: {missing[0]} is missing")
+    arguments = content.get("arguments") or {}
+    if not isinstance(arguments, dict):
+        raise InputError(f"{file}: arguments: expected lines 'argument: value'")
+    return SweepPlan(**content | {"arguments": arguments | to_mapping(words)})
+
+
+def to_mapping(words: Sequence[str]) -> dict[str, Any]:
+    """Words of a command line as a mapping.
+
+    Raises:
+        InputError: for a word that belongs to no argument.
+    """
+    found: dict[str, Any] = {}
+    name = None
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = word[2:].partition("=")
+            found[name] = [value] if value else []
+        elif name is None:
+            raise InputError(f"arguments: {word!r} belongs to no argument; they are --name value")
+        else:
+            found[name].append(word)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def check_arguments(plan: SweepPlan) -> None:
+    """Refuse what no run of the plan could begin with.
+
+    Raises:
+        InputError: as `adept-llm train` does.
+    """
+    kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
+    first = {name: values[0] for name, values in plan.search.items() if isinstance(values, list)}
+    others = [
+        first | {name: value} for name in first for value in plan.search[name] if value is not None
+    ]
+    for setting in others or [first]:
+        run = Run.of(plan, setting, plan.search_seed, plan.final, "check")
+        parse(kinds, [*run.words, "--output_dir", str(run.folder)], check_rates)
+
+
+def launcher(parallel: int | None, slurm: str | None) -> Launcher:
+    """Where the runs are computed: GPUs are dealt out, several runs to one where they must.
+
+    Raises:
+        InputError: for choices that exclude each other.
+    """
+    if slurm is not None:
+        if parallel is not None:
+            raise InputError("parallel: Slurm decides how many run; leave it out")
+        return SlurmLauncher(tuple(slurm.split()))
+    if parallel is not None and parallel < 1:
+        raise InputError(f"parallel: {parallel} runs none; give 1 or more")
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = shown.split(",") if shown else [str(n) for n in range(torch.cuda.device_count())]
+    places = parallel or len(gpus) or 1
+    return LocalLauncher(tuple(gpus[n % len(gpus)] if gpus else "" for n in range(places)))
+
+
+def format_outcome(plan: SweepPlan, outcome: Outcome) -> str:
+    """All runs of the search by their setting, and the final ones in sum."""
+    best = min(outcome.searched, key=lambda run: run.value(plan.metric))
+    names = list((best.results() or {"after": {}})["after"])
+    rows = []
+    for run in outcome.searched:
+        results = run.results()
+        numbers = [f"{results['after'][name]:.4f}" for name in names] if results else []
+        mark = "*" if run == best else ""
+        rows.append([f"{run.folder.parent.name}/{run.folder.name}", *(numbers or ["failed"]), mark])
+    text = format_columns(["run", *names, ""], [pad(row, len(names) + 2) for row in rows])
+    chosen = ", ".join(f"{name} {value}" for name, value in outcome.found.setting.items())
+    lines = [text, f"chosen of {outcome.found.tried} settings by {plan.metric}: {chosen}"]
+    for group in ("after", "test"):
+        for name, values in final_numbers(outcome, group).items():
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            where = "validation" if group == "after" else group
+            lines.append(
+                f"{where} {name}: {statistics.mean(values):.4f} +- {spread:.4f}, "
+                f"{len(values)} seeds"
+            )
+    return "\n".join(lines)
+
+
+def final_numbers(outcome: Outcome, group: str) -> dict[str, list[float]]:
+    """Metric -> its values over the seeds that came to an end."""
+    found: dict[str, list[float]] = {}
+    for run in outcome.final:
+        for name, value in ((run.results() or {}).get(group) or {}).items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def pad(row: list[str], width: int) -> list[str]:
+    """A row with empty cells at its end."""
+    return row + [""] * (width - len(row))

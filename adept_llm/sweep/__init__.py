@@ -1,0 +1,1 @@
+"""Search over a run's arguments: many runs, one after another, side by side or as a Slurm array."""

@@ -1,0 +1,99 @@
+"""Where a sweep's runs are computed: in processes of this machine, or as a Slurm array."""
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from adept_llm.errors import InputError
+from adept_llm.files import write_files
+from adept_llm.sweep.runs import OUTPUT_FILE, Run
+
+POLL = 0.2  # seconds
+SCRIPT = "slurm/sweep.sbatch"
+GRID_FILE = "grid.txt"
+
+
+class Launcher(Protocol):
+    """Computes runs; each leaves run.json in its folder, or does not."""
+
+    def __call__(self, runs: Sequence[Run]) -> None:
+        """Return when all have ended."""
+
+
+@dataclass(frozen=True)
+class LocalLauncher:
+    """Processes of this machine.
+
+    Attributes:
+        devices: One for each run that is to be side by side: its CUDA_VISIBLE_DEVICES, '' for
+            what is set anyway.
+    """
+
+    devices: tuple[str, ...] = ("",)
+
+    def __call__(self, runs: Sequence[Run]) -> None:
+        """Start the next as one ends; broken off, it tells those that run, and waits for them."""
+        waiting = list(runs)
+        running: dict[int, subprocess.Popen[bytes]] = {}
+        try:
+            while waiting or running:
+                for place, device in enumerate(self.devices):
+                    if waiting and place not in running:
+                        running[place] = start(waiting.pop(0), device)
+                time.sleep(POLL)
+                running = {k: process for k, process in running.items() if process.poll() is None}
+        finally:
+            for process in running.values():
+                process.terminate()
+            for process in running.values():
+                process.wait()
+
+
+def start(run: Run, device: str = "") -> subprocess.Popen[bytes]:
+    """A process of a run, whose words go to a file in its folder."""
+    run.prepare()
+    shown = {"CUDA_VISIBLE_DEVICES": device} if device else {}
+    with (run.folder / OUTPUT_FILE).open("wb") as log:
+        return subprocess.Popen(
+            run.command(), stdout=log, stderr=log, env=os.environ | shown, start_new_session=True
+        )
+
+
+@dataclass(frozen=True)
+class SlurmLauncher:
+    """Arrays of Slurm, one after another; needs the folder that holds slurm/ and recipes/.
+
+    Attributes:
+        options: Of sbatch, such as --gres=gpu:1.
+    """
+
+    options: tuple[str, ...] = ()
+
+    def __call__(self, runs: Sequence[Run]) -> None:
+        """Submit, and wait for the array's end.
+
+        Raises:
+            InputError: where nothing can be submitted.
+        """
+        if not Path(SCRIPT).is_file():
+            raise InputError(f"slurm: there is no {SCRIPT} in {Path.cwd()}: cd to its folder first")
+        if any(run.program != "train" for run in runs):
+            raise InputError("slurm: only 'program: train' runs as an array")
+        folder = runs[0].folder.parent
+        for run in runs:
+            run.prepare()
+        lines = [f"{shlex.join([run.folder.name, *run.words])}\n" for run in runs]
+        write_files(folder, {GRID_FILE: "".join(lines).encode()})
+        command = ["sbatch", "--wait", f"--array=0-{len(runs) - 1}", *self.options, SCRIPT]
+        command += [str(folder), str(folder / GRID_FILE)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except OSError as error:
+            raise InputError(f"slurm: sbatch cannot be started ({error.strerror})") from error
+        if "Submitted" not in done.stdout:
+            raise InputError(f"slurm: {' '.join(done.stderr.split()) or 'sbatch said nothing'}")

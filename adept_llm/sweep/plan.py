@@ -1,0 +1,135 @@
+"""What a sweep is to do: the arguments of all its runs, what varies, and how the best is chosen."""
+
+import itertools
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from adept_llm.errors import InputError
+
+Setting = Mapping[str, Any]
+"""Argument -> value, for what varies."""
+
+STRATEGIES = ("grid", "random", "neighbours")
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A search, and the runs of what it finds.
+
+    Attributes:
+        output_dir: Holds a folder for each run, and `sweep.json`.
+        search: Argument -> its values in order, of which `grid` takes all combinations, `random`
+            draws and `neighbours` walks (see `sweep.search`); or for `random` {low, high}, from
+            which it draws evenly by logarithm.
+        arguments: Of every run, as `adept-llm train` takes them; `recipe` names a file of them.
+        program: train, or the path of a script that takes the same arguments and leaves run.json.
+        strategy: grid, random or neighbours.
+        max_settings: Most settings that are tried; all of a grid must fit.
+        rungs: Steps of the search's runs: one number, or several for successive halving, where the
+            best third of a rung's settings begins anew with the next one's steps (Jamieson and
+            Talwalkar 2016). Empty: as long as the arguments say.
+        keep: Share of a rung's settings that goes on.
+        search_seed: Seed of the search's runs, and of what `random` draws.
+        seeds: Of the chosen setting's final runs, as long as the arguments say.
+        metric: Of the validation split; smaller is better for loss, else greater.
+        final: Further arguments of the final runs.
+
+    Raises:
+        InputError: for what cannot be searched.
+    """
+
+    output_dir: str
+    search: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    program: str = "train"
+    strategy: str = "grid"
+    max_settings: int = 100
+    rungs: Sequence[int] = ()
+    keep: float = 1 / 3
+    search_seed: int = 0
+    seeds: Sequence[int] = (1, 2, 3)
+    metric: str = "loss"
+    final: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._check_kinds()
+        if self.strategy not in STRATEGIES:
+            raise InputError(f"strategy: {self.strategy!r} is unknown; known: {STRATEGIES}")
+        if self.max_settings < 1:
+            raise InputError(f"max_settings: {self.max_settings} tries nothing; give 1 or more")
+        if not 0 < self.keep < 1:
+            raise InputError(f"keep: {self.keep} is not in (0, 1)")
+        if any(type(n) is not int or n < 1 for n in self.rungs):
+            raise InputError(f"rungs: {list(self.rungs)} must be numbers of steps")
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise InputError(f"rungs: {list(self.rungs)} must rise")
+        if self.search_seed in self.seeds:
+            raise InputError(
+                f"seeds: {self.search_seed} is the search's own, whose luck it was chosen for; "
+                "give others"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds: {list(self.seeds)} holds one twice")
+        for name, values in self.search.items():
+            self._check_axis(name, values)
+        if self.strategy == "grid":
+            size = math.prod(len(values) for values in self.search.values())
+            if size > self.max_settings:
+                raise InputError(
+                    f"max_settings: the grid has {size}, allowed are {self.max_settings}; "
+                    "raise it, or shorten the lists of search"
+                )
+
+    def _check_kinds(self) -> None:
+        kinds = {"search": Mapping, "arguments": Mapping, "final": Mapping, "rungs": Sequence}
+        kinds["seeds"] = Sequence
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, str):
+                what = "a mapping" if kind is Mapping else "a list"
+                raise InputError(f"{name}: expected {what}, got {value!r}")
+        for name in ("max_settings", "search_seed"):
+            if type(getattr(self, name)) is not int:
+                raise InputError(f"{name}: {getattr(self, name)!r} is no whole number")
+        if not isinstance(self.output_dir, str) or not self.output_dir:
+            raise InputError("output_dir: give a folder for the runs")
+
+    def _check_axis(self, name: str, values: Any) -> None:
+        for group, mapping in (("arguments", self.arguments), ("final", self.final)):
+            if name in mapping:
+                raise InputError(f"{name}: stands in search and in {group}; leave out one")
+        if name in ("seed", "output_dir"):
+            raise InputError(f"{name}: is the sweep's own; leave it out of search")
+        if isinstance(values, Mapping):
+            low, high = values.get("low"), values.get("high")
+            if self.strategy != "random" or set(values) != {"low", "high"}:
+                raise InputError(f"{name}: {{low, high}} goes with 'strategy: random'")
+            if not all(isinstance(v, int | float) for v in (low, high)) or not 0 < low < high:  # type: ignore[operator]
+                raise InputError(f"{name}: needs numbers 0 < low < high")
+        elif not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise InputError(f"{name}: expected a list of values, got {values!r}")
+        elif len(set(map(str, values))) < len(values):
+            raise InputError(f"{name}: {list(values)} holds a value twice")
+
+    def grid(self) -> list[Setting]:
+        """All combinations, the last axis fastest."""
+        products = itertools.product(*self.search.values())
+        return [dict(zip(self.search, values, strict=True)) for values in products]
+
+    def drawn(self) -> list[Setting]:
+        """`max_settings` draws by search_seed; ranges to three digits."""
+        generator = random.Random(self.search_seed)
+
+        def draw(values: Any) -> Any:
+            if isinstance(values, Mapping):
+                low, high = math.log(values["low"]), math.log(values["high"])
+                return float(f"{math.exp(generator.uniform(low, high)):.3g}")
+            return generator.choice(values)
+
+        return [
+            {name: draw(values) for name, values in self.search.items()}
+            for _ in range(self.max_settings)
+        ]

@@ -1,0 +1,102 @@
+"""The sweep itself: search, then the chosen setting with several seeds."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from adept_llm.errors import InputError
+from adept_llm.files import write_files
+from adept_llm.sweep.launchers import Launcher
+from adept_llm.sweep.plan import Setting, SweepPlan
+from adept_llm.sweep.runs import Run
+from adept_llm.sweep.search import Found, search
+
+SWEEP_FILE = "sweep.json"
+FINAL = "final"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep came to.
+
+    Attributes:
+        found: The chosen setting.
+        searched: Runs of the search, in their order.
+        final: Runs of the chosen setting.
+    """
+
+    found: Found
+    searched: Sequence[Run]
+    final: Sequence[Run]
+
+
+def sweep(plan: SweepPlan, launch: Launcher) -> Outcome:
+    """Compute what is missing of a sweep, and sum it up in sweep.json.
+
+    Raises:
+        InputError: if a run refuses its arguments, or none of the search comes to an end.
+    """
+    searched: list[Run] = []
+
+    def measure(settings: Sequence[Setting], steps: int | None) -> list[float]:
+        more: Mapping[str, Any] = {} if steps is None else {"max_steps": steps}
+        stage = "search" if steps is None else f"search-{steps}"
+        runs = [Run.of(plan, one, plan.search_seed, more, stage) for one in settings]
+        compute(runs, launch)
+        searched.extend(runs)
+        return [run.value(plan.metric) for run in runs]
+
+    found = search(plan, measure)
+    if not any(math.isfinite(run.value(plan.metric)) for run in searched):
+        raise InputError(
+            f"{plan.output_dir}: no run of the search has a finite {plan.metric}; look into "
+            f"{searched[0].folder}"
+        )
+    if found.at_edge:
+        log.info(
+            "the best setting lies at the edge of %s: a better one may lie beyond",
+            ", ".join(found.at_edge),
+        )
+    final = [Run.of(plan, found.setting, seed, plan.final, FINAL) for seed in plan.seeds]
+    compute(final, launch)
+    outcome = Outcome(found, searched, final)
+    content = json.dumps(summary(plan, outcome), indent=2) + "\n"
+    write_files(Path(plan.output_dir), {SWEEP_FILE: content.encode()})
+    return outcome
+
+
+def compute(runs: Sequence[Run], launch: Launcher) -> None:
+    """Run those that are not finished.
+
+    Raises:
+        InputError: by the words of the first that refused its arguments.
+    """
+    missing = [run for run in runs if not run.is_finished()]
+    if missing:
+        log.info("%s: %d of %d runs", missing[0].folder.parent, len(missing), len(runs))
+        launch(missing)
+    for run in missing:
+        error = run.error() if run.results() is None else None
+        if error and not error.startswith("error: loss:"):
+            raise InputError(f"{run.folder}: {error.removeprefix('error: ')}")
+
+
+def summary(plan: SweepPlan, outcome: Outcome) -> dict[str, Any]:
+    """The content of sweep.json."""
+
+    def row(run: Run) -> dict[str, Any]:
+        return {"folder": str(run.folder), "results": run.results(), "error": run.error()}
+
+    return {
+        "plan": asdict(plan),
+        "chosen": dict(outcome.found.setting),
+        "settings": outcome.found.tried,
+        "at_edge": list(outcome.found.at_edge),
+        "search": [row(run) for run in outcome.searched],
+        "final": [row(run) for run in outcome.final],
+    }
