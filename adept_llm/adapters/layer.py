@@ -159,6 +159,17 @@ def get_adapter(model: "PreTrainedModel") -> AdeptEmbedding:
     return embedding
 
 
+def virtual_token_ids(model: "PreTrainedModel") -> list[int]:
+    """What stands in front of a model's texts: the ids of P; none for a model without adapter."""
+    embedding = model.get_input_embeddings()
+    return embedding.virtual_token_ids if isinstance(embedding, AdeptEmbedding) else []
+
+
+def embedding_device(model: "PreTrainedModel") -> torch.device:
+    """Where ids are read; a model may lie on several devices."""
+    return cast(Tensor, model.get_input_embeddings().weight).device
+
+
 def embed_scale_of(base: nn.Embedding) -> float | None:
     """The constant by which a layer multiplies its rows (Gemma: sqrt(d)); None for a plain one."""
     scale = getattr(base, "embed_scale", None)

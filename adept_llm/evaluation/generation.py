@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from adept_llm.adapters import get_adapter
+from adept_llm.adapters import embedding_device, virtual_token_ids
 from adept_llm.errors import InputError
 from adept_llm.packing.collator import left_pad
 
@@ -104,7 +104,7 @@ def generate(
     """Continue prompts until EOS.
 
     Args:
-        model: an injected model.
+        model: an injected model, or one without adapter.
         prompts: token ids without virtual tokens, none empty.
         eos_token_id: what ends an answer.
         decoding: greedy, by beams or drawn, and how long.
@@ -127,10 +127,10 @@ def generate(
 
 def _prefix_cache(model: "PreTrainedModel") -> "Cache | None":
     """Keys and values of P for a batch of one; None without virtual tokens."""
-    adapter = get_adapter(model)
-    if not adapter.virtual_token_ids:
+    virtual = virtual_token_ids(model)
+    if not virtual:
         return None
-    ids = torch.tensor([adapter.virtual_token_ids], device=adapter.weight.device)
+    ids = torch.tensor([virtual], device=embedding_device(model))
     with torch.no_grad():
         return model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
 
@@ -138,7 +138,7 @@ def _prefix_cache(model: "PreTrainedModel") -> "Cache | None":
 def _fits_window(model: "PreTrainedModel", texts: Sequence[list[int]], max_new_tokens: int) -> bool:
     """Whether each token of the batch's rows sees all columns before it."""
     window = getattr(model.config, "sliding_window", None)
-    longest = len(get_adapter(model).virtual_token_ids) + max(map(len, texts)) + max_new_tokens
+    longest = len(virtual_token_ids(model)) + max(map(len, texts)) + max_new_tokens
     return not window or longest <= window
 
 
@@ -149,8 +149,8 @@ def _continue(
     config: GenerationConfig,
 ) -> tuple[list[list[int]], list[float]]:
     """The answers of one batch and their certainties."""
-    adapter, eos = get_adapter(model), cast(int, config.eos_token_id)
-    device, virtual = adapter.weight.device, adapter.virtual_token_ids
+    eos = cast(int, config.eos_token_id)
+    device, virtual = embedding_device(model), virtual_token_ids(model)
     if prefix is None:
         ids, mask = _padded([virtual + text for text in texts], eos)
     else:

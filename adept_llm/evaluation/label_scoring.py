@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from adept_llm.adapters import get_adapter
+from adept_llm.adapters import embedding_device, virtual_token_ids
 from adept_llm.packing import Batcher, EncodedExample, PackedLayout
 from adept_llm.packing.attention import prepared_mask
 from adept_llm.packing.collator import check_prompts, left_pad
@@ -65,7 +65,7 @@ def _score_packed(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], Lab
 
     Returns the scores of all labels of all prompts, one after another.
     """
-    virtual = get_adapter(model).virtual_token_ids
+    virtual = virtual_token_ids(model)
     prompts = [prompt for prompt, _ in pairs]
     labels = [ids for _, each in pairs for ids in each]
     owners = [1 + i for i, (_, each) in enumerate(pairs) for _ in each]
@@ -79,7 +79,7 @@ def _score_packed(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], Lab
         keep += [end_of_text, *range(first, first + len(ids) - 1)]
         target += ids
         row += [n] * len(ids)
-    device = get_adapter(model).weight.device
+    device = embedding_device(model)
     logits = model(
         input_ids=torch.tensor([[t for s in segments for t in s]], device=device),
         position_ids=layout.position_ids().to(device),
@@ -94,8 +94,8 @@ def _score_packed(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], Lab
 
 def _score_padded(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], LabelIds]]) -> Tensor:
     """One row [PAD.. P x_i label] for each pair of text and label; returns as `_score_packed`."""
-    virtual = get_adapter(model).virtual_token_ids
-    device = get_adapter(model).weight.device
+    virtual = virtual_token_ids(model)
+    device = embedding_device(model)
     rows = [virtual + prompt + ids[:-1] for prompt, each in pairs for ids in each]
     mask = left_pad([[1] * len(row) for row in rows], 0).to(device)
     targets = left_pad([ids for _, each in pairs for ids in each], -1).to(device)

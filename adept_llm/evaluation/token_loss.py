@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from adept_llm.adapters import get_adapter
+from adept_llm.adapters import embedding_device
 from adept_llm.data import Encoded, Encoder, Example, Report
 from adept_llm.packing import IGNORED, Batcher, summed_loss
 
@@ -46,7 +46,7 @@ class TokenLoss:
     def __call__(self, model: "PreTrainedModel", batcher: Batcher) -> dict[str, float]:
         """Cross-entropy in nats per target token, EOS included."""
         model.eval()
-        device = get_adapter(model).weight.device
+        device = embedding_device(model)
         # neighbours of like length waste the least padding
         order = sorted(self.encoded, key=lambda e: len(e.prompt_ids) + len(e.target_ids))
         total, count = 0.0, 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor
 
-from adept_llm.adapters import get_adapter
+from adept_llm.adapters import virtual_token_ids
 from adept_llm.errors import InputError
 from adept_llm.packing.attention import use_packed_attention, why_not_packed
 from adept_llm.packing.collator import (
@@ -51,19 +51,19 @@ class Batcher:
 def make_batcher(
     model: "PreTrainedModel", packing: str = "shared_prefix", longest_text: int = 0
 ) -> Batcher:
-    """The batcher of an injected model, which is taught to read packed rows where it can.
+    """The batcher of a model, which is taught to read packed rows where it can.
 
     Args:
-        model: An injected model.
+        model: An injected model, or one without adapter.
         packing: shared_prefix or padded.
         longest_text: Most tokens of a prompt and its target, virtual tokens not counted.
 
     Raises:
-        InputError: if the model has no adapter, or the packing is unknown.
+        InputError: if the packing is unknown.
     """
     if packing not in PACKINGS:
         raise InputError(f"packing: '{packing}' is unknown; known: {', '.join(PACKINGS)}")
-    virtual = tuple(get_adapter(model).virtual_token_ids)
+    virtual = tuple(virtual_token_ids(model))
     if packing == "padded":
         return Batcher(virtual, packed=False)
     reason = why_not_packed(model.config, len(virtual) + longest_text)

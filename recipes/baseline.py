@@ -1,0 +1,251 @@
+r"""What adapters are compared with: the base that is only asked, LoRA, its table, all of it.
+
+    python recipes/baseline.py --method lora --learning_rate 1e-3 --model_name_or_path DIR \
+        --task sst2 --data_dir DIR --do_predict true --output_dir runs/lora
+
+One's own loop in a file: data, batches and measures are those of `adept-llm train`, whose arguments
+it takes but for the adapter's. It leaves run.json, log.jsonl and predictions.jsonl, which
+`adept-llm sweep` and `adept-llm report` read; the tuned weights are not kept.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import set_seed
+
+from adept_llm.adapters import embedding_device
+from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.cli.main import quiet
+from adept_llm.cli.parsing import check_writable, parse
+from adept_llm.cli.train import data_record
+from adept_llm.data import Encoded, Encoder, Example
+from adept_llm.errors import InputError
+from adept_llm.evaluation.answers import Answered, AnswerMeasure
+from adept_llm.evaluation.measure import Measure, make_measure, measure_answers
+from adept_llm.packing import Batch, Batcher, make_batcher, summed_loss
+from adept_llm.record import BaseRecord, RunRecord
+from adept_llm.tasks import get_task
+from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+from adept_llm.training.data import read_data, read_test
+from adept_llm.training.log_file import LOG_FILE
+from adept_llm.training.run import Result
+from adept_llm.training.run_folder import claimed, clear, is_finished
+
+METHODS = ("zero_shot", "few_shot", "lora", "table", "full")
+TRAINED = METHODS[2:]
+
+
+@dataclass(frozen=True)
+class BaselineArguments:
+    """Which baseline.
+
+    Raises:
+        InputError: for one that is unknown, or shots that are none.
+    """
+
+    method: str = field(metadata={"help": ", ".join(METHODS), "choices": METHODS})
+    lora_rank: int = field(default=1, metadata={"help": "of LoRA on q_proj and v_proj (peft)"})
+    shots: int = field(default=4, metadata={"help": "training rows in front of each text"})
+
+    def __post_init__(self) -> None:
+        if self.lora_rank < 1 or self.shots < 1:
+            raise InputError("lora_rank, shots: give 1 or more")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read, tune, measure, record."""
+    kinds = (ModelArguments, BaselineArguments, DataArguments, AdeptTrainingArguments)
+    base, baseline, data, args = parse(kinds, argv)
+    folder = Path(args.output_dir)
+    check_writable(folder)
+    with claimed(folder):
+        if is_finished(folder, args.resume_from_checkpoint, args.overwrite_output_dir):
+            return
+        clear(folder)
+        set_seed(args.seed)
+        examples, validation = read_data(data, args.seed)
+        encoder = Encoder(
+            load_tokenizer(base.model_name_or_path, base.model_revision),
+            data.template,
+            data.max_length,
+        )
+        train, _ = encoder.encode_all(examples)
+        task = get_task(data.task) if data.task else None
+        measure: Any = make_measure(encoder, validation, task, args.per_device_eval_batch_size)
+        rows = read_test(data, args.seed, args.do_predict, examples[0].labels)
+        test: Any = measure_answers(encoder, rows, task, args.per_device_eval_batch_size)
+        if baseline.method == "few_shot":
+            shots = shot_ids(encoder, examples, baseline.shots, args.seed)
+            measure, test = behind(measure, shots), behind(test, shots)
+
+        dtype = "float32" if baseline.method == "full" else base.dtype
+        model: Any = load_model(base.model_name_or_path, base.model_revision, dtype)
+        batcher = make_batcher(model, args.packing, data.max_length)
+        model, trained = prepared(model, baseline)
+        record = RunRecord.start(
+            BaseRecord(base.model_name_or_path, base.model_revision, base.dtype, "none"),
+            asdict(baseline),
+            data_record(data, examples, train, validation),
+            {"model": asdict(base), "data": asdict(data), "training": args.to_dict()},
+        )
+        result = tune(model, trained, train, batcher, measure, args, base.dtype == "bfloat16")
+        with computing(baseline.method == "full" and base.dtype == "bfloat16"):
+            result = replace(result, test=Answered(test, folder)(model, batcher))
+        record.finished(asdict(result) | {"peak_memory_gb": peak_memory()}).write(folder)
+        print(baseline.method, result.after, result.test)
+
+
+def prepared(model: Any, baseline: BaselineArguments) -> tuple[Any, list[nn.Parameter]]:
+    """The model with what is trained of it, as fp32 masters."""
+    model.requires_grad_(False)
+    if baseline.method == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        rank = baseline.lora_rank
+        lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "v_proj"])
+        model = get_peft_model(model, lora)
+    elif baseline.method == "table":
+        # a table of its own: a tied head keeps the frozen one
+        table = nn.Embedding.from_pretrained(
+            model.get_input_embeddings().weight.float().clone(), freeze=False
+        )
+        table.register_forward_hook(lambda module, given, rows: rows.to(model.dtype))
+        model.set_input_embeddings(table)
+    elif baseline.method == "full":
+        model.requires_grad_(True)
+    return model, [p for p in model.parameters() if p.requires_grad]
+
+
+def tune(
+    model: Any,
+    trained: list[nn.Parameter],
+    train: Sequence[Encoded],
+    batcher: Batcher,
+    measure: Measure,
+    args: AdeptTrainingArguments,
+    bf16: bool,
+) -> Result:
+    """AdamW with a linear schedule, as Trainer's; the validation split every eval_steps."""
+    folder = Path(str(args.output_dir))
+    steps = args.max_steps if trained else 0
+    warmup = args.warmup_steps if args.warmup_steps >= 1 else round(args.warmup_steps * steps)
+    optimizer = (
+        torch.optim.AdamW(trained, args.learning_rate, weight_decay=0.0) if trained else None
+    )
+    half = computing(bf16 and bool(trained) and trained[0].dtype == torch.float32)
+    with half:
+        before = measure(model, batcher)
+    entries = [{"step": 0} | {f"start_{k}": v for k, v in before.items()}]
+    losses, tokens, examples, seconds = [], 0, 0, 0.0
+    for step, batch in zip(range(1, steps + 1), batches(train, batcher, args), strict=False):
+        began = time.perf_counter()
+        assert optimizer is not None
+        share = (
+            step / max(1, warmup) if step <= warmup else (steps + 1 - step) / (steps + 1 - warmup)
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = args.learning_rate * share
+        model.train()
+        with half:
+            loss = loss_of(model, batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, args.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        examples, tokens = examples + len(batch["example_ids"]), tokens + batch["num_text_tokens"]
+        seconds += time.perf_counter() - began
+        entries.append(
+            {"step": step, "loss": losses[-1], "learning_rate": args.learning_rate * share}
+        )
+        if args.eval_strategy == "steps" and step % int(args.eval_steps or steps) == 0:
+            with half:
+                found = measure(model, batcher)
+            entries.append({"step": step} | {f"eval_{k}": v for k, v in found.items()})
+        (folder / LOG_FILE).write_text("".join(json.dumps(one) + "\n" for one in entries))
+    with half:
+        after = measure.at_end(model, batcher) if trained else before
+    count = sum(p.numel() for p in trained)
+    mean = sum(losses) / len(losses) if losses else float("nan")
+    rate = 1 / seconds if seconds else 0.0
+    return Result(before, after, mean, count, steps, examples * rate, tokens * rate, seconds)
+
+
+def loss_of(model: Any, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy of a micro-batch's targets."""
+    device = embedding_device(model)
+    inputs = {
+        name: value.to(device) if isinstance(value, torch.Tensor) else value
+        for name, value in batch["inputs"].items()
+    }
+    labels = batch["labels"].to(device)
+    return summed_loss(model(**inputs, use_cache=False).logits, labels) / (labels >= 0).sum()
+
+
+def batches(
+    train: Sequence[Encoded], batcher: Batcher, args: AdeptTrainingArguments
+) -> Iterator[Batch]:
+    """Endless, each epoch in another order."""
+    generator = torch.Generator().manual_seed(args.seed)
+    size = args.per_device_train_batch_size
+    while True:
+        order = torch.randperm(len(train), generator=generator).tolist()
+        for start in range(0, len(order), size):
+            yield batcher([train[i] for i in order[start : start + size]])
+
+
+def computing(bf16: bool) -> AbstractContextManager[Any]:
+    """Mixed precision for weights that are fp32 masters."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
+
+
+def shot_ids(encoder: Encoder, examples: Sequence[Example], shots: int, seed: int) -> list[int]:
+    """Token ids of solved training rows, an empty line behind each; classes take turns."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(examples), generator=generator).tolist()
+    chosen: list[Example] = []
+    while len(chosen) < min(shots, len(examples)):
+        seen = [one.target for one in chosen]
+        rarest = min(
+            order, key=lambda i: seen.count(examples[i].target) if examples[i].labels else 0
+        )
+        chosen.append(examples[rarest])
+        order.remove(rarest)
+    gap = encoder.tokenizer("\n\n", add_special_tokens=False).input_ids
+    encoded = [encoder.encode(one) for one in chosen]
+    texts = [[*one.prompt_ids, *one.target_ids[:-1], *gap] for one in encoded if one]
+    return [token for text in texts for token in text]
+
+
+def behind(measure: AnswerMeasure, shots: list[int]) -> AnswerMeasure:
+    """A measure whose texts stand behind solved rows."""
+    windows = tuple(
+        [replace(one, prompt_ids=shots + one.prompt_ids) for one in each]
+        for each in measure.windows
+    )
+    return replace(measure, windows=windows)
+
+
+def peak_memory() -> float:
+    """Most memory that was in use, in GB: of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+if __name__ == "__main__":
+    quiet()
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"error: {error}")
