@@ -43,6 +43,7 @@ from adept_llm.training.launch import (
     leave_together,
 )
 from adept_llm.training.launcher_watch import watch
+from adept_llm.training.reference import ReferenceArguments, adopt
 from adept_llm.training.run import Result, run
 from adept_llm.training.run_folder import claimed, clear, is_finished
 from adept_llm.training.signals import STOPPED, StopOnSignal, Stopped, ignore_at_exit
@@ -84,8 +85,10 @@ def train(argv: Sequence[str], stop: StopOnSignal) -> int:
         Stopped: by a signal before the first step.
     """
     adopt_slurm_ranks()
-    kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
-    base, config, data, args = parse(kinds, argv, prepare)
+    kinds = (
+        ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments, ReferenceArguments
+    )  # fmt: skip
+    base, config, data, args, reference = parse(kinds, argv, prepare)
     if args.disable_tqdm:
         logging.disable_progress_bar()
     folder = Path(str(args.output_dir))
@@ -95,7 +98,7 @@ def train(argv: Sequence[str], stop: StopOnSignal) -> int:
         if done := agreed(lambda: is_finished(folder, resume, overwrite)):
             say(args, done)
             return 0
-        return train_in(folder, base, config, data, args, stop)
+        return train_in(folder, base, config, data, args, reference, stop)
 
 
 def train_in(
@@ -104,6 +107,7 @@ def train_in(
     config: AdeptConfig,
     data: DataArguments,
     args: AdeptTrainingArguments,
+    reference: ReferenceArguments,
     stop: StopOnSignal,
 ) -> int:
     """One run in a folder of its own."""
@@ -113,7 +117,9 @@ def train_in(
     encoder = Encoder(tokenizer, data.template, data.max_length)
     train, report = encoder.encode_all(examples)
     check_ids(train, model_config)
-    args.check_warmup(number_of_steps(args, len(train)))
+    steps = number_of_steps(args, len(train))
+    reference.check_length(config.method, steps)
+    args.check_warmup(steps)
     task = get_task(data.task) if data.task else None
     measure = None
     if validation:
@@ -160,8 +166,9 @@ def prepare(found: Namespace) -> None:
     Trainer's arguments look for them.
 
     Raises:
-        InputError: for a rate of what the method lacks.
+        InputError: for a rate of what the method lacks, or as `adopt`.
     """
+    adopt(found)
     method = METHODS.get(found.method)
     if method and method.offset.default_size is None and found.offset_learning_rate is not None:
         raise InputError(
