@@ -89,16 +89,17 @@ class ReferenceArguments:
         """The differences that a method's run adopts.
 
         Raises:
-            InputError: for one that is not the method's.
+            InputError: for one that is not the method's, or a method without any.
         """
         known = [name for name, one in DIFFERENCES.items() if method in one.methods]
+        if self.reference and not known:
+            raise InputError(f"reference: {method} has no known difference; leave it out")
         if self.reference == [ALL]:
             return [name for name in known if DIFFERENCES[name].default]
         for name in self.reference:
             if name not in known:
                 raise InputError(
-                    f"reference: {method} has no difference '{name}'; "
-                    f"it has {', '.join(known) or 'none'}"
+                    f"reference: {method} has no difference '{name}'; it has {', '.join(known)}"
                 )
         return list(self.reference)
 
