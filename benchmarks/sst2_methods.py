@@ -14,7 +14,6 @@ import platform
 import random
 import statistics
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from multiprocessing import get_context
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 import transformers
 
-from adept_llm.adapters import AdeptConfig, get_adapter, inject_adapter
+from adept_llm.adapters import AdeptConfig, inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.columns import print_columns
 from adept_llm.data import Encoded, Encoder, Example
@@ -73,16 +72,16 @@ def encoded(model: str, data_dir: str, final: bool) -> tuple[list[Encoded], Answ
 
 def train(
     model: str, data_dir: str, name: str, prompt_rate: float, offset_rate: float, seed: int,
-    steps: int = STEPS, threads: int = 1, prepare: Callable[[Any], Any] = get_adapter,
+    steps: int = STEPS, threads: int = 1, units: str = "rms",
 ) -> dict[str, Any]:  # fmt: skip
-    """One run; seed 0 is the search. `prepare` may change the adapter before training."""
+    """One run; seed 0 is the search."""
     torch.set_num_threads(threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     method, m, r = METHODS[name][0]
     data, measure = encoded(model, data_dir, final=seed > 0)
-    adapted = inject_adapter(load_model(model), AdeptConfig(method, m, r, init_seed=seed))
-    prepare(adapted)
+    config = AdeptConfig(method, m, r, init_seed=seed, units=units)
+    adapted = inject_adapter(load_model(model), config)
     batcher = make_batcher(adapted, "shared_prefix", MAX_LENGTH)
     with tempfile.TemporaryDirectory() as folder:
         args = AdeptTrainingArguments(

@@ -9,14 +9,11 @@ r"""Why the first attempts at SST-2 stayed at chance: the base, the steps, or th
 
 import argparse
 import json
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from adept_llm.adapters import get_adapter
 from adept_llm.base.loading import load_model
 from benchmarks.sst2_methods import encoded, train
 
@@ -56,14 +53,6 @@ def probes(model_dir: str, data_dir: str) -> dict[str, float]:
     return found
 
 
-def plain_values(model: Any) -> None:
-    """The adapter's values in plain units: u = 1, as the papers write the formula."""
-    adapter = get_adapter(model)
-    with torch.no_grad():
-        adapter.prompt_parameters()["prompt.weight"].mul_(adapter.table.rms)
-    adapter.table = replace(adapter.table, rms=1.0)
-
-
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser()
@@ -79,7 +68,7 @@ def main() -> None:
         )
     rms = 0.074  # the prompt's rate stays the same in plain units
     for rate in (1e-4, 1e-3, 3e-3, 1e-2, 3e-2):
-        result = train(*where, 0.3 * rms, rate, 0, threads=args.threads, prepare=plain_values)
+        result = train(*where, 0.3 * rms, rate, 0, threads=args.threads, units="plain")
         runs.append({"units": "plain", **result})
     print(json.dumps({"probes": probes(args.model, args.data_dir), "runs": runs}, indent=1))
 

@@ -10,7 +10,9 @@ from adept_llm.errors import InputError
 
 DERIVED = ("bottleneck_size", "prompt_rank")  # by the method, where they are not given
 INTEGERS = ("num_virtual_tokens", "offset_positions", "init_seed", *DERIVED)
-PROMPT_INITS = ("vocab", "text", "normal", "adapter")
+PROMPT_INITS = ("vocab", "text", "normal", "standard_normal", "adapter")
+UNITS = ("rms", "plain")
+OFFSET_INITS = ("scaled", "by_rank")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class AdeptConfig:
     )
     prompt_init: str = field(
         default="vocab",
-        metadata={"help": "vocab, text, normal or adapter", "choices": PROMPT_INITS},
+        metadata={"help": ", ".join(PROMPT_INITS), "choices": PROMPT_INITS},
     )
     prompt_init_text: str | None = field(
         default=None, metadata={"help": "text whose embeddings start the prompt (text)"}
@@ -59,6 +61,22 @@ class AdeptConfig:
     prompt_init_adapter: str | None = field(
         default=None,
         metadata={"help": "saved adapter to take the prompt from (adapter)"},
+    )
+    offset_init: str = field(
+        default="scaled",
+        metadata={
+            "help": "start of the offset's first matrix: scaled, or by_rank: U(-1/sqrt(r), "
+            "1/sqrt(r)) as in the authors' code (adept, dept)",
+            "choices": OFFSET_INITS,
+        },
+    )
+    units: str = field(
+        default="rms",
+        metadata={
+            "help": "of the trained values: rms, the table's root mean square, or plain, as in "
+            "the authors' code, where rates are rates of plain values",
+            "choices": UNITS,
+        },
     )
     init_seed: int = field(default=0, metadata={"help": "seed of the adapter's initial values"})
     base_dropout: bool = field(
@@ -84,6 +102,15 @@ class AdeptConfig:
         if self.offset_positions < 1:
             raise InputError(f"offset_positions: {self.offset_positions} is not positive")
         self._check_prompt_init()
+        if self.offset_init not in OFFSET_INITS:
+            raise InputError(
+                f"offset_init: '{self.offset_init}' is unknown; "
+                f"choose one of {', '.join(OFFSET_INITS)}"
+            )
+        if self.offset_init == "by_rank" and not method.offset.starts_by_rank:
+            raise InputError(f"offset_init: {self.method} knows no 'by_rank'; leave it out")
+        if self.units not in UNITS:
+            raise InputError(f"units: '{self.units}' is unknown; choose one of {', '.join(UNITS)}")
 
     def _check_kinds(self) -> None:
         """Refuse what YAML, JSON or Python give for a number and what is none: 5.0, True, nan."""
@@ -133,7 +160,12 @@ class AdeptConfig:
             bottleneck_dropout=self.bottleneck_dropout,
             offset_positions=self.offset_positions,
             offset_scale=self.offset_scale,
+            offset_by_rank=self.offset_init == "by_rank",
         )
+
+    def unit(self, table: "BaseTable") -> float:
+        """The length that trained values are measured in: u, or 1 for plain values."""
+        return table.rms if self.units == "rms" else 1.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +175,7 @@ class BaseTable:
     vocab_size: int
     hidden_size: int
     rms: float
-    """Root mean square of E's entries, the unit of length of the adapter's parameters."""
+    """Root mean square of E's entries; see `AdeptConfig.unit`."""
     name_or_path: str | None = None
     revision: str | None = None
 

@@ -1,8 +1,8 @@
 """The two parts of an adapter, as contracts: what makes the prompt, and what is added to words.
 
-All values are in units of u, the root mean square of E's entries. A form uses its parameters in its
-own forward alone: ZeRO-3 gathers what a module owns for the time of that call, so a result must not
-be a view of a parameter.
+All values are in units of u, the root mean square of E's entries, or 1 where `units` is plain. A
+form uses its parameters in its own forward alone: ZeRO-3 gathers what a module owns for the time of
+that call, so a result must not be a view of a parameter.
 """
 
 from abc import ABC, abstractmethod
@@ -29,6 +29,7 @@ class Sizes:
     bottleneck_dropout: float
     offset_positions: int
     offset_scale: float
+    offset_by_rank: bool = False
 
 
 class PromptForm(nn.Module, ABC):
@@ -67,6 +68,8 @@ class OffsetForm(nn.Module, ABC):
 
     default_size: ClassVar[int | None] = None
     """bottleneck_size where none is given; None for a form that trains nothing."""
+    starts_by_rank: ClassVar[bool] = False
+    """Whether its first matrix can start at U(-1/sqrt(r), 1/sqrt(r)), see `offset_init`."""
     needs_positions: ClassVar[bool] = False
     """Whether it asks for each word's place in its text."""
     merges: ClassVar[bool] = True

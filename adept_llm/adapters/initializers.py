@@ -34,16 +34,23 @@ def text_rows(
 def normal_rows(
     num_tokens: int, hidden_size: int, std: float, generator: torch.Generator
 ) -> Tensor:
-    """Rows from N(0, std^2); std is the table's own, so that they look like words."""
+    """Rows from N(0, std^2).
+
+    Args:
+        num_tokens: m.
+        hidden_size: d.
+        std: the table's own, so that they look like words, or 1 as nn.Embedding draws.
+        generator: on the CPU.
+    """
     return torch.randn(num_tokens, hidden_size, generator=generator) * std
 
 
-def transferred_rows(prompt: Tensor | None, rms: float, shape: tuple[int, int]) -> Tensor:
+def transferred_rows(prompt: Tensor | None, unit: float, shape: tuple[int, int]) -> Tensor:
     """The prompt of another adapter, of another task on the same width.
 
     Args:
-        prompt: its rows, in units of its own table's rms; None for a prompt made from other values.
-        rms: that rms.
+        prompt: its rows, in its own units; None for a prompt made from other values.
+        unit: those units.
         shape: (m, d), as needed.
 
     Raises:
@@ -59,4 +66,4 @@ def transferred_rows(prompt: Tensor | None, rms: float, shape: tuple[int, int]) 
             f"prompt_init_adapter: has a prompt of shape {tuple(prompt.shape)}, needed is {shape}; "
             f"set --num_virtual_tokens {prompt.shape[0]} or take an adapter of this width"
         )
-    return prompt * rms
+    return prompt * unit

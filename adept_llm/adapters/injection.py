@@ -50,7 +50,7 @@ def inject_adapter(
         embedding = AdeptEmbedding(base, config, table)
         embedding.prompt.reset(
             generator,
-            lambda: _first_rows(config, table, weight, tokenizer, generator) / table.rms,
+            lambda: _first_rows(config, table, weight, tokenizer, generator) / embedding.unit,
         )
         embedding.offset.reset(generator)
     return attach(model, embedding)
@@ -186,10 +186,12 @@ def _first_rows(
         rows = initializers.text_rows(weight, m, config.prompt_init_text, encode)
     elif config.prompt_init == "normal":
         rows = initializers.normal_rows(m, table.hidden_size, table.rms, generator)
+    elif config.prompt_init == "standard_normal":
+        rows = initializers.normal_rows(m, table.hidden_size, 1.0, generator)
     elif config.prompt_init_adapter:
-        _, theirs, tensors = read_adapter(config.prompt_init_adapter)
-        prompt = tensors.get("prompt.weight")
-        rows = initializers.transferred_rows(prompt, theirs.rms, (m, table.hidden_size))
+        theirs, their_table, tensors = read_adapter(config.prompt_init_adapter)
+        prompt, unit = tensors.get("prompt.weight"), theirs.unit(their_table)
+        rows = initializers.transferred_rows(prompt, unit, (m, table.hidden_size))
     else:
         rows = initializers.vocab_rows(weight, m, generator)
     return rows.cpu()

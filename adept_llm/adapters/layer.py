@@ -6,7 +6,8 @@ the trained prompt P [m, d]. Everything behind the embedding layer stays stock.
 All trained values are fp32 and in units of u, the root mean square of E's entries: the layer
 computes with E/u and multiplies by u at the end. It is the same class of functions as the papers'
 formulas (for ADePT W1/u, W2*u, b2*u, P*u are the plain values), and makes one learning rate fit
-tables of any scale.
+tables of any scale. With `units="plain"` u is 1: the layer computes with E itself, as the authors'
+code does.
 """
 
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class AdeptEmbedding(nn.Module):
         self.embed_scale = embed_scale_of(base)
         self.config = config
         self.table = table
+        self.unit = config.unit(table)
         method, sizes = METHODS[config.method], config.sizes(table)
         self.prompt, self.offset = method.prompt(sizes), method.offset(sizes)
         # ZeRO-3 takes parameters away between calls, and their shapes with them
@@ -105,15 +107,15 @@ class AdeptEmbedding(nn.Module):
         offset: Tensor | None = self.offset(self._in_units(rows), word_ids, positions)
         if offset is None:
             return rows
-        return (rows.to(offset.dtype) + offset * self.table.rms).to(rows.dtype)
+        return (rows.to(offset.dtype) + offset * self.unit).to(rows.dtype)
 
     def prompt_rows(self, dtype: torch.dtype) -> Tensor:
         """P in the units of the table, [m, d]."""
         prompt: Tensor = self.prompt(self.work_dtype, lambda ids: self._in_units(self.base(ids)))
-        return (prompt * self.table.rms).to(dtype)
+        return (prompt * self.unit).to(dtype)
 
     def _in_units(self, rows: Tensor) -> Tensor:
-        return rows.to(self.work_dtype) / self.table.rms
+        return rows.to(self.work_dtype) / self.unit
 
     @property
     def work_dtype(self) -> torch.dtype:

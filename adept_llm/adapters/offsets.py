@@ -28,21 +28,24 @@ class NetworkOffset(OffsetForm):
 
         relu(E[x] W1 + b1) W2 + b2        W1 [d, r]  b1 [r]  W2 [r, d]  b2 [d]
 
-    W1 starts kaiming-uniform (a = sqrt(5)), the others at zero.
+    W1 starts at U(-1/sqrt(d), 1/sqrt(d)), kaiming_uniform(a = sqrt(5)) of a layer from d to r; the
+    others at zero. The authors' code (github.com/HungerPWAY/ADePT, prompt_tuning_lorax.py) calls
+    kaiming_uniform_ on a [d, r] tensor, whose fan-in torch takes for r: `by_rank`.
     """
 
     default_size = 19
+    starts_by_rank = True
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
         d, r = sizes.hidden_size, sizes.bottleneck_size
-        self.bound = 1 / math.sqrt(d)
+        self.bound = 1 / math.sqrt(r if sizes.offset_by_rank else d)
         self.dropout = sizes.bottleneck_dropout
         self.w1, self.b1 = values(d, r), values(r)
         self.w2, self.b2 = values(r, d), values(d)
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draw W1 by kaiming_uniform(a=sqrt(5)), which is U(-1/sqrt(d), 1/sqrt(d))."""
+        """Draw W1."""
         self.w1.uniform_(-self.bound, self.bound, generator=generator)
 
     def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> Tensor:
@@ -58,11 +61,15 @@ class PositionOffset(OffsetForm):
 
         scale * (A B)[position]        A [s, r]  B [r, d]
 
-    A starts normal, B at zero. Virtual tokens are not counted; beyond s positions the offset is
-    zero. The model's forward pre-hook (see `injection`), which knows position_ids, tells positions.
+    A starts at N(0, 1/r), so that rows of A B have the size of rows of B, and B at zero. The
+    authors' code (github.com/ZhengxiangShi/DePT, prompt_tuning_lora.py) draws A by
+    kaiming_uniform_(a = sqrt(5)), U(-1/sqrt(r), 1/sqrt(r)): `by_rank`; its scale is 8/sqrt(r).
+    Virtual tokens are not counted; beyond s positions the offset is zero. The model's forward
+    pre-hook (see `injection`), which knows position_ids, tells positions.
     """
 
     default_size = 19
+    starts_by_rank = True
     needs_positions = True
     merges = False
 
@@ -70,12 +77,17 @@ class PositionOffset(OffsetForm):
         super().__init__(sizes)
         self.num_positions, self.rank = sizes.offset_positions, sizes.bottleneck_size
         self.scale = sizes.offset_scale
+        self.by_rank = sizes.offset_by_rank
         self.a = values(self.num_positions, self.rank)
         self.b = values(self.rank, sizes.hidden_size)
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draw A from N(0, 1/r), so that rows of A B have the size of rows of B."""
-        self.a.normal_(0.0, self.rank**-0.5, generator=generator)
+        """Draw A."""
+        bound = self.rank**-0.5
+        if self.by_rank:
+            self.a.uniform_(-bound, bound, generator=generator)
+        else:
+            self.a.normal_(0.0, bound, generator=generator)
 
     def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> Tensor:
         """Pick scale * (A B)[positions], [..., d]; zero outside 0..s-1."""

@@ -44,6 +44,7 @@ from adept_llm.training.launch import (
     leave_together,
 )
 from adept_llm.training.launcher_watch import watch
+from adept_llm.training.reference import ReferenceArguments, adopt
 from adept_llm.training.run import Result, run
 from adept_llm.training.run_folder import claimed, clear, is_finished
 from adept_llm.training.signals import STOPPED, StopOnSignal, Stopped, ignore_at_exit
@@ -85,8 +86,10 @@ def train(argv: Sequence[str], stop: StopOnSignal) -> int:
         Stopped: by a signal before the first step.
     """
     adopt_slurm_ranks()
-    kinds = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
-    base, config, data, args = parse(kinds, argv, prepare)
+    kinds = (
+        ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments, ReferenceArguments
+    )  # fmt: skip
+    base, config, data, args, reference = parse(kinds, argv, prepare)
     if args.disable_tqdm:
         logging.disable_progress_bar()
     folder = Path(str(args.output_dir))
@@ -96,7 +99,7 @@ def train(argv: Sequence[str], stop: StopOnSignal) -> int:
         if done := agreed(lambda: is_finished(folder, resume, overwrite)):
             say(args, done)
             return 0
-        return train_in(folder, base, config, data, args, stop)
+        return train_in(folder, base, config, data, args, reference, stop)
 
 
 def train_in(
@@ -105,6 +108,7 @@ def train_in(
     config: AdeptConfig,
     data: DataArguments,
     args: AdeptTrainingArguments,
+    reference: ReferenceArguments,
     stop: StopOnSignal,
 ) -> int:
     """One run in a folder of its own."""
@@ -114,7 +118,9 @@ def train_in(
     encoder = Encoder(tokenizer, data.template, data.max_length)
     train, report = encoder.encode_all(examples)
     check_ids(train, model_config)
-    args.check_warmup(number_of_steps(args, len(train)))
+    steps = number_of_steps(args, len(train))
+    reference.check_length(config.method, steps)
+    args.check_warmup(steps)
     task = get_task(data.task) if data.task else None
     how = (args.per_device_eval_batch_size, data.allow_code_execution, data.allow_unsandboxed_code)
     measure = test = None
@@ -162,18 +168,19 @@ def prepare(found: Namespace) -> None:
     """Check what one argument says of another's; let the ranks meet, for whom Trainer's look.
 
     Raises:
-        InputError: as `check_rates`.
+        InputError: as `settle`.
     """
-    check_rates(found)
+    settle(found)
     found.use_cpu = join_ranks(found.deepspeed, found.use_cpu)
 
 
-def check_rates(found: Namespace) -> None:
-    """Refuse a rate of what the method lacks.
+def settle(found: Namespace) -> None:
+    """Adopt what --reference names, and refuse a rate of what the method lacks.
 
     Raises:
-        InputError: naming it.
+        InputError: for such a rate, or as `adopt`.
     """
+    adopt(found)
     method = METHODS.get(found.method)
     if method and method.offset.default_size is None and found.offset_learning_rate is not None:
         raise InputError(

@@ -110,7 +110,7 @@ class AdeptTrainingArguments(TrainingArguments):
     """Trainer's arguments with defaults for adapters, the offset's rate and the packing."""
 
     learning_rate: float = field(
-        default=0.3, metadata={"help": "of the prompt, in units of the table's rms"}
+        default=0.3, metadata={"help": "of the prompt, in the adapter's --units"}
     )
     offset_learning_rate: float | None = field(
         default=None,

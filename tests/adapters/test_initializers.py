@@ -1,4 +1,4 @@
-"""The four starts of a prompt."""
+"""The starts of a prompt; the standard normal one is in test_units.py."""
 
 import pytest
 import torch
