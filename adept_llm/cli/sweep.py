@@ -17,17 +17,14 @@ from typing import Any
 
 import torch
 
-from adept_llm.adapters import AdeptConfig
 from adept_llm.cli.columns import format_columns
 from adept_llm.cli.parsing import check_writable, parse, read_mapping
-from adept_llm.cli.train import settle
+from adept_llm.cli.train import KINDS, settle
 from adept_llm.errors import InputError
 from adept_llm.sweep.launchers import Launcher, LocalLauncher, SlurmLauncher
 from adept_llm.sweep.plan import SweepPlan
 from adept_llm.sweep.runs import Run
 from adept_llm.sweep.sweep import Outcome, sweep
-from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
-from adept_llm.training.reference import ReferenceArguments
 
 
 def main(argv: Sequence[str]) -> None:
@@ -96,20 +93,13 @@ def check_arguments(plan: SweepPlan) -> None:
     Raises:
         InputError: as `adept-llm train` does.
     """
-    kinds = (
-        ModelArguments,
-        AdeptConfig,
-        DataArguments,
-        ReferenceArguments,
-        AdeptTrainingArguments,
-    )
     first = {name: values[0] for name, values in plan.search.items() if isinstance(values, list)}
     others = [
         first | {name: value} for name in first for value in plan.search[name] if value is not None
     ]
     for setting in others or [first]:
         run = Run.of(plan, setting, plan.search_seed, plan.final, "check")
-        parse(kinds, [*run.words, "--output_dir", str(run.folder)], settle)
+        parse(KINDS, [*run.words, "--output_dir", str(run.folder)], settle)
 
 
 def launcher(parallel: int | None, slurm: str | None) -> Launcher:

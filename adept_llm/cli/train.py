@@ -52,6 +52,8 @@ from adept_llm.training.signals import STOPPED, StopOnSignal, Stopped, ignore_at
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+KINDS = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments, ReferenceArguments)
+
 
 def main(argv: Sequence[str]) -> int:
     """Check, load, tune, save, measure.
@@ -86,10 +88,7 @@ def train(argv: Sequence[str], stop: StopOnSignal) -> int:
         Stopped: by a signal before the first step.
     """
     adopt_slurm_ranks()
-    kinds = (
-        ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments, ReferenceArguments
-    )  # fmt: skip
-    base, config, data, args, reference = parse(kinds, argv, prepare)
+    base, config, data, args, reference = parse(KINDS, argv, prepare)
     if args.disable_tqdm:
         logging.disable_progress_bar()
     folder = Path(str(args.output_dir))
