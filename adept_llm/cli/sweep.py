@@ -122,26 +122,30 @@ def launcher(parallel: int | None, slurm: str | None) -> Launcher:
 
 def format_outcome(plan: SweepPlan, outcome: Outcome) -> str:
     """All runs of the search by their setting, and the final ones in sum."""
-    best = min(outcome.searched, key=lambda run: run.value(plan.metric))
+    lines = [search_table(plan, outcome.searched)] if outcome.searched else []
+    chosen = ", ".join(f"{name} {value}" for name, value in outcome.found.setting.items())
+    lines += [f"chosen of {outcome.found.tried} settings by {plan.metric}: {chosen}"]
+    for group, where in (("after", "validation"), ("test", "test")):
+        for name, values in final_numbers(outcome, group).items():
+            spread = f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            seeds = f"{len(values)} seed{'s' if len(values) > 1 else ''}"
+            lines.append(f"{where} {name}: {statistics.mean(values):.4f}{spread}, {seeds}")
+    return "\n".join(lines)
+
+
+def search_table(plan: SweepPlan, searched: Sequence[Run]) -> str:
+    """A line for each run of the search, the best marked."""
+    best = min(searched, key=lambda run: run.value(plan.metric))
     names = list((best.results() or {"after": {}})["after"])
     rows = []
-    for run in outcome.searched:
+    for run in searched:
         results = run.results()
         numbers = [f"{results['after'][name]:.4f}" for name in names] if results else []
         mark = "*" if run == best else ""
-        rows.append([f"{run.folder.parent.name}/{run.folder.name}", *(numbers or ["failed"]), mark])
-    text = format_columns(["run", *names, ""], [pad(row, len(names) + 2) for row in rows])
-    chosen = ", ".join(f"{name} {value}" for name, value in outcome.found.setting.items())
-    lines = [text, f"chosen of {outcome.found.tried} settings by {plan.metric}: {chosen}"]
-    for group in ("after", "test"):
-        for name, values in final_numbers(outcome, group).items():
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            where = "validation" if group == "after" else group
-            lines.append(
-                f"{where} {name}: {statistics.mean(values):.4f} +- {spread:.4f}, "
-                f"{len(values)} seeds"
-            )
-    return "\n".join(lines)
+        cells = [*(numbers or ["failed"]), mark]
+        name = f"{run.folder.parent.name}/{run.folder.name}"
+        rows.append([name, *cells, *[""] * (len(names) + 1 - len(cells))])
+    return format_columns(["run", *names, ""], rows)
 
 
 def final_numbers(outcome: Outcome, group: str) -> dict[str, list[float]]:
@@ -151,8 +155,3 @@ def final_numbers(outcome: Outcome, group: str) -> dict[str, list[float]]:
         for name, value in ((run.results() or {}).get(group) or {}).items():
             found.setdefault(name, []).append(value)
     return found
-
-
-def pad(row: list[str], width: int) -> list[str]:
-    """A row with empty cells at its end."""
-    return row + [""] * (width - len(row))

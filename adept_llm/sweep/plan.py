@@ -23,7 +23,7 @@ class SweepPlan:
         output_dir: Holds a folder for each run, and `sweep.json`.
         search: Argument -> its values in order, of which `grid` takes all combinations, `random`
             draws and `neighbours` walks (see `sweep.search`); or for `random` {low, high}, from
-            which it draws evenly by logarithm.
+            which it draws evenly by logarithm. Empty: nothing is searched.
         arguments: Of every run, as `adept-llm train` takes them; `recipe` names a file of them.
         program: train, or the path of a script that takes the same arguments and leaves run.json.
         strategy: grid, random or neighbours.

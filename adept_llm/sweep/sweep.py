@@ -52,7 +52,7 @@ def sweep(plan: SweepPlan, launch: Launcher) -> Outcome:
         return [run.value(plan.metric) for run in runs]
 
     found = search(plan, measure)
-    if not any(math.isfinite(run.value(plan.metric)) for run in searched):
+    if searched and not any(math.isfinite(run.value(plan.metric)) for run in searched):
         raise InputError(
             f"{plan.output_dir}: no run of the search has a finite {plan.metric}; look into "
             f"{searched[0].folder}"
@@ -100,3 +100,16 @@ def summary(plan: SweepPlan, outcome: Outcome) -> dict[str, Any]:
         "search": [row(run) for run in outcome.searched],
         "final": [row(run) for run in outcome.final],
     }
+
+
+def read_chosen(folder: Path) -> Setting:
+    """The setting that a sweep in a folder has chosen.
+
+    Raises:
+        InputError: for a folder without a finished sweep.
+    """
+    try:
+        chosen: Setting = json.loads((folder / SWEEP_FILE).read_text())["chosen"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}: holds no finished sweep ({error})") from error
+    return chosen
