@@ -177,7 +177,9 @@ def test_index_tensors_stand_on_the_device_asked_for():
     tensors = [plan.back, *(x for group in plan.groups for x in group if x is not None)]
     varlen_plan = VarlenPlan(layout, meta)
     tensors += [varlen_plan.key_index, varlen_plan.cu_q, varlen_plan.cu_k]
-    assert len(tensors) == 1 + 2 + 3 + 3 + 3 and all(x.device == meta for x in tensors)
+    dense_plan = DensePlan(PackedLayout.shared_prefix(2, [40, 39]), meta)
+    tensors += [dense_plan.back, *(x for g in dense_plan.groups for x in g if torch.is_tensor(x))]
+    assert len(tensors) == 1 + 2 + 3 + 3 + 3 + 1 + 2 + 3 and all(x.device == meta for x in tensors)
 
 
 def test_flex_attention_is_compiled_on_cuda_only(monkeypatch):
