@@ -43,7 +43,8 @@ def shared_prefix_attention(
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, heads, head_dim]
-    return choose_kernel(q)(q, k, v, packed_layout, scaling, dropout)[None], None
+    kernel = choose_kernel(q, packed_layout, dropout)
+    return kernel(q, k, v, packed_layout, scaling, dropout)[None], None
 
 
 def use_packed_attention(model: "PreTrainedModel") -> None:

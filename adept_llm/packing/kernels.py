@@ -1,4 +1,4 @@
-"""Attention over a packed row, by four kernels with one signature.
+"""Attention over a packed row, by five kernels with one signature (one in `dense_prefix.py`).
 
     kernel(query [T, H, D], key [T, G, D], value [T, G, D], layout, scaling, dropout) -> [T, H, D]
 
@@ -16,22 +16,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adept_llm.packing.dense_prefix import dense_attention, fits
 from adept_llm.packing.layout import PackedLayout
 
 Kernel = Callable[[Tensor, Tensor, Tensor, PackedLayout, float, float], Tensor]
 
 
-def choose_kernel(query: Tensor) -> Kernel:
-    """The kernel for a tensor's device and dtype.
+def choose_kernel(query: Tensor, layout: PackedLayout, dropout: float) -> Kernel:
+    """The kernel for queries [T, H, D] of a device and dtype.
 
     In half precision on CUDA flash-attn's where it is installed, else torch's own varlen kernel,
-    else FlexAttention; SDPA everywhere else.
+    else FlexAttention. Everywhere else dense products for short texts, SDPA for long ones.
     """
     half = query.dtype in (torch.float16, torch.bfloat16)
-    if not (query.device.type == "cuda" and half):
-        return sdpa_attention
-    if torch.cuda.get_device_capability(query.device) < (8, 0):
-        return sdpa_attention
+    varlen = query.device.type == "cuda" and half
+    if not varlen or torch.cuda.get_device_capability(query.device) < (8, 0):
+        dense = not dropout and fits(query, layout)
+        return dense_attention if dense else sdpa_attention
     if find_spec("flash_attn"):
         return flash_attention
     return torch_varlen_attention if _torch_varlen() else flex_attention

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adept_llm.packing import PackedLayout, attention, kernels
+from adept_llm.packing import PackedLayout, attention, dense_prefix, kernels
+from adept_llm.packing.dense_prefix import DensePlan, dense_attention
 from adept_llm.packing.kernels import (
     FlexPlan,
     SdpaPlan,
@@ -94,9 +95,10 @@ def assert_as_dense(kernel, layout, groups):
 
 
 GROUPS = st.sampled_from([1, 2, 4])
+CLOSE = [sdpa_attention, dense_attention, flash_attention, torch_varlen_attention]
 
 
-@pytest.mark.parametrize("kernel", [sdpa_attention, flash_attention, torch_varlen_attention])
+@pytest.mark.parametrize("kernel", CLOSE)
 @settings(max_examples=30, deadline=None)
 @given(layout=layouts(), groups=GROUPS)
 def test_kernels_on_any_tree_of_segments(varlen, kernel, layout, groups):
@@ -110,7 +112,7 @@ def test_flex_attention_on_any_tree_of_segments(layout, groups):
     assert_as_dense(flex_attention, layout, groups)
 
 
-@pytest.mark.parametrize("kernel", [sdpa_attention, flash_attention, torch_varlen_attention])
+@pytest.mark.parametrize("kernel", CLOSE)
 @settings(max_examples=10, deadline=None)
 @given(layout=layouts(), groups=GROUPS)
 def test_gradients_on_any_tree_of_segments(varlen, kernel, layout, groups):
@@ -151,6 +153,7 @@ def test_varlen_kernels_are_told_to_be_causal(varlen):
 
 PLANS = [
     (sdpa_attention, SdpaPlan),
+    (dense_attention, DensePlan),
     (flash_attention, VarlenPlan),
     (torch_varlen_attention, VarlenPlan),
     (flex_attention, FlexPlan),
@@ -174,7 +177,9 @@ def test_index_tensors_stand_on_the_device_asked_for():
     tensors = [plan.back, *(x for group in plan.groups for x in group if x is not None)]
     varlen_plan = VarlenPlan(layout, meta)
     tensors += [varlen_plan.key_index, varlen_plan.cu_q, varlen_plan.cu_k]
-    assert len(tensors) == 1 + 2 + 3 + 3 + 3 and all(x.device == meta for x in tensors)
+    dense_plan = DensePlan(PackedLayout.shared_prefix(2, [40, 39]), meta)
+    tensors += [dense_plan.back, *(x for g in dense_plan.groups for x in g if torch.is_tensor(x))]
+    assert len(tensors) == 1 + 2 + 3 + 3 + 3 + 1 + 2 + 3 and all(x.device == meta for x in tensors)
 
 
 def test_flex_attention_is_compiled_on_cuda_only(monkeypatch):
@@ -216,6 +221,9 @@ def query(dtype, device=CUDA):
     return SimpleNamespace(dtype=dtype, device=device)
 
 
+SHORT, LONG = (PackedLayout.shared_prefix(2, [length] * 2) for length in (4, 400))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(
     ("machine", "expected"),
@@ -225,23 +233,88 @@ def query(dtype, device=CUDA):
         ({"varlen": True}, torch_varlen_attention),
         ({}, flex_attention),
         ({"capability": (8, 0), "flash": True}, flash_attention),
-        ({"capability": (7, 5), "flash": True, "varlen": True}, sdpa_attention),
     ],
 )
 def test_half_precision_on_a_gpu_takes_the_fastest_at_hand(gpu, dtype, machine, expected):
     asked = gpu(**machine)
-    assert choose_kernel(query(dtype)) is expected
+    assert choose_kernel(query(dtype), SHORT, 0.0) is expected
     assert asked == [CUDA]
 
 
 @pytest.mark.parametrize(
-    "one",
-    [query(torch.float32), query(torch.float64)]
-    + [query(d, CPU) for d in (torch.float32, torch.bfloat16, torch.float16)],
+    ("layout", "dropout", "expected"),
+    [
+        (SHORT, 0.0, dense_attention),
+        (SHORT, 0.5, sdpa_attention),
+        (LONG, 0.0, sdpa_attention),
+    ],
 )
-def test_everything_else_takes_sdpa(gpu, one):
-    gpu(flash=True, varlen=True)
-    assert choose_kernel(one) is sdpa_attention
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_everything_else_takes_dense_products_for_short_texts(dtype, layout, dropout, expected):
+    assert choose_kernel(torch.empty(1, 4, 16, dtype=dtype), layout, dropout) is expected
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((9, 0), torch.float32), ((7, 5), torch.float16)]
+)
+def test_so_does_a_gpu_without_varlen_kernels(gpu, monkeypatch, capability, dtype):
+    gpu(capability, flash=True, varlen=True)
+    monkeypatch.setattr(kernels, "fits", lambda query, layout: layout is SHORT)
+    assert choose_kernel(query(dtype), SHORT, 0.0) is dense_attention
+    assert choose_kernel(query(dtype), LONG, 0.0) is sdpa_attention
+
+
+def test_dense_products_are_for_what_they_keep_for_the_backward_pass(monkeypatch):
+    """4 heads, 4 bytes: 2 * 2 weights of the prefix, and 4 * (2 + 4) of each text."""
+    q = torch.empty(10, 4, 16, dtype=torch.bfloat16)
+    assert SHORT.plan(DensePlan, CPU).weights == 4 + 2 * 24
+    monkeypatch.setattr(dense_prefix, "MOST_BYTES", 52 * 4 * 4)
+    assert dense_prefix.fits(q, SHORT)
+    assert not dense_prefix.fits(q.double(), SHORT)
+    monkeypatch.setattr(dense_prefix, "MOST_BYTES", 52 * 4 * 4 - 1)
+    assert not dense_prefix.fits(q, SHORT)
+
+
+def test_texts_of_other_lengths_form_groups_with_little_padding():
+    layout = PackedLayout.shared_prefix(3, [40, 5, 38, 0, 5, 39])
+    plan = DensePlan(layout, CPU)
+    assert [(g.prefix, tuple(g.own.shape)) for g in plan.groups] == [
+        (0, (1, 3)), (3, (3, 40)), (3, (2, 5))
+    ]  # fmt: skip
+
+
+def test_a_text_and_its_labels_are_one_unit_behind_the_prefix():
+    plan = DensePlan(PackedLayout((4, 3, 3, 1, 1, 2), (-1, 0, 0, 1, 1, 2)), CPU)
+    assert [(g.prefix, g.own.tolist()) for g in plan.groups] == [
+        (0, [[0, 1, 2, 3]]),
+        (4, [[4, 5, 6, 10, 11], [7, 8, 9, 12, 13]]),
+    ]
+    first = plan.groups[1].bias[0, :, 0].isfinite()
+    assert first[3].tolist() == [True, True, True, True, False]
+    assert first[4].tolist() == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize("size", [1.0, 4.0])
+def test_dense_products_are_no_less_precise_than_sdpa_in_bf16(size):
+    """Output and gradients, against float64; errors are norms."""
+    layout = PackedLayout.shared_prefix(30, [20, 33, 25, 12])
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((4, size), (2, 1.0), (2, 1.0))
+    inputs = [torch.randn(120, h, 16, generator=generator) * s for h, s in shapes]
+    weights = torch.randn(120, 4, 16, generator=generator).bfloat16()
+    given = [x.bfloat16().requires_grad_() for x in inputs]
+    exact = [x.detach().double().requires_grad_() for x in given]
+    out = dense_reference(*exact, layout, 0.25)
+    expected = [out, *torch.autograd.grad(out, exact, weights.double())]
+
+    def errors(kernel):
+        out = kernel(*given, layout, 0.25, 0.0)
+        found = [out, *torch.autograd.grad(out, given, weights)]
+        pairs = zip(found, expected, strict=True)
+        return [(a.double() - b).norm() for a, b in pairs]
+
+    for dense, sdpa in zip(errors(dense_attention), errors(sdpa_attention), strict=True):
+        assert dense <= 1.02 * sdpa
 
 
 def scale_and_window(query, *, scale=None, window_size=(-1, -1)):
@@ -272,7 +345,7 @@ def test_a_models_scaling_and_dropout_reach_the_kernel(monkeypatch, given, used)
         told.append((q.shape, k.shape, v.shape, layout, scaling, dropout))
         return q
 
-    monkeypatch.setattr(attention, "choose_kernel", lambda query: kernel)
+    monkeypatch.setattr(attention, "choose_kernel", lambda query, layout, dropout: kernel)
     layout = PackedLayout.shared_prefix(2, [3])
     q, k = torch.randn(1, 4, 5, 16), torch.randn(1, 2, 5, 16)
     out, _ = attention.shared_prefix_attention(
