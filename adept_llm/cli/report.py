@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--levels", nargs="+", type=float, default=[], metavar="SHARE",
-        help="levels of the metrics, such as 0.8 0.9, whose first step is told; default: round ones",
+        help="levels of the metrics, such as 0.8 0.9, to tell the steps to; default: round ones",
     )  # fmt: skip
     args = parser.parse_args(argv)
     path = Path(args.output)

@@ -1,8 +1,9 @@
 """Line plots as inline SVG whose colours are the page's, so that they follow light and dark."""
 
 import io
+import itertools
+import math
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,12 @@ WIDTH, HEIGHT = 340, 230  # px, as wide as a phone shows whole
 DASHES = ((), (5, 1.5), (1.5, 1.2), (6, 1.5, 1.5, 1.5))
 MARKERS = "os^Dv<>pXh"
 MARKED = 8  # markers on a line, at most
-FEW_TICKS = 6
-INK, GRID, GROUND = "#fd0000", "#fd0001", "#fd0002"
+LABEL = 0.16  # of the axis, which the label of a tick may need
+INK, GRID = "#fd0000", "#fd0001"
+IDS = re.compile(r'( id="|"#|url\(#)([mp][0-9a-f]{10}(?=["\)]))')
 # coordinates with more digits than one, in attributes alone: text may be numbers too
 PLACES, LONG = re.compile(r' (?:d|x|y|transform)="[^"]*"'), re.compile(r"-?\d+\.\d{2,}")
-NAMES = {INK: "ink", GRID: "rule", GROUND: "ground"}
+NAMES = {INK: "ink", GRID: "rule"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def panel(
         title: What is drawn, and where.
         x_label: Below the axis.
         lines: Those without points are left out.
-        ticks: Where the axis has ticks, if not where matplotlib puts them.
+        ticks: Where a logarithmic axis has ticks, if not at round numbers.
         log_x: Whether the axis is logarithmic.
         markers: Whether points are marked.
     """
@@ -95,12 +97,11 @@ def panel(
         axes.grid(linewidth=0.7)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        if log_x:
-            axes.set_xscale("log")
         for line in drawn:
             _draw(axes, line, markers)
-        if ticks is not None:
-            _set_ticks(axes, ticks)
+        if log_x:
+            axes.set_xscale("log")
+            _set_ticks(axes, ticks or decades(axes.get_xlim()))
         axes.set_xlabel(x_label)
         file = io.StringIO()
         empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -120,7 +121,7 @@ def _draw(axes: Any, line: Line, markers: bool) -> None:
         drawn.set_markevery(max(1, len(line.x) // MARKED))
     if len(line.low) and any(a != b for a, b in zip(line.low, line.high, strict=True)):
         axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.16, linewidth=0)
-    if line.ring in line.x:
+    if line.ring is not None and line.ring in line.x:
         place = list(line.x).index(line.ring)
         axes.plot(
             [line.ring], [line.y[place]], marker="o", markersize=11, markerfacecolor="none",
@@ -129,9 +130,22 @@ def _draw(axes: Any, line: Line, markers: bool) -> None:
 
 
 def _set_ticks(axes: Any, ticks: Sequence[float]) -> None:
-    step = -(-len(ticks) // FEW_TICKS)
-    axes.set_xticks(list(ticks)[::step], [f"{tick:g}" for tick in ticks][::step])
+    """Ticks of a logarithmic axis, without those whose labels would touch."""
+    low, high = map(math.log10, axes.get_xlim())
+    kept: list[float] = []
+    for tick in ticks:
+        if not kept or math.log10(tick / kept[-1]) >= LABEL * (high - low):
+            kept.append(tick)
+    axes.set_xticks(kept, [f"{tick:g}" for tick in kept])
     axes.set_xticks([], minor=True)
+
+
+def decades(limits: tuple[float, float]) -> list[float]:
+    """Round numbers within two positive limits: 1, 2 and 5 of each decade, or 1 alone of many."""
+    first, last = (math.floor(math.log10(limit)) for limit in limits)
+    digits = (1, 2, 5) if last - first <= 2 else (1,)
+    found = [digit * 10.0**power for power in range(first, last + 1) for digit in digits]
+    return [tick for tick in found if limits[0] <= tick <= limits[1]]
 
 
 def colour(series: int) -> str:
@@ -167,10 +181,10 @@ def _in_words(line: Line) -> str:
 
 
 def inline(svg: str, label: str) -> Html:
-    """matplotlib's file as an element of a page.
+    """A file of matplotlib as an element of a page.
 
     Its colours become the page's variables, its fonts the page's own; its coordinates have a tenth
-    of a pixel, and its ids are told apart from those of other figures by their content.
+    of a pixel. See `number_ids` for its ids.
 
     Args:
         svg: The file.
@@ -191,10 +205,18 @@ def inline(svg: str, label: str) -> Html:
     for stand_in, name in NAMES.items():
         body = body.replace(stand_in, f"var(--{name})")
     body = body.replace("#000000", "var(--ink)")
-    mark = f"{zlib.crc32((body + label).encode()):08x}"
-    body = re.sub(r"(?<=[\"#])([mp][0-9a-f]{10})(?=[\")])", rf"\1-{mark}", body)
     seen = {"role": "img", "aria_label": label} if label else {"aria_hidden": "true"}
     return element(
         "svg", Html(body), class_="plot" if label else "swatch", viewBox=f"0 0 {width} {height}",
         **seen,
     )  # fmt: skip
+
+
+def number_ids(page: Html) -> Html:
+    """Give each figure of a page ids of its own: two alike would have the same from matplotlib."""
+    count = itertools.count()
+
+    def numbered(figure: re.Match[str]) -> str:
+        return IDS.sub(rf"\g<1>f{next(count)}\g<2>", figure[0])
+
+    return Html(re.sub(r"<svg .*?</svg>", numbered, page, flags=re.S))

@@ -72,16 +72,8 @@ def table(
         element("tbody", *body),
         class_=class_,
     )
-    plain_caption = caption if not isinstance(caption, Html) else None
     # a box that scrolls must be reached by the keyboard, and so have a name
-    return element(
-        "div",
-        inner,
-        class_="wide",
-        tabindex="0",
-        role="region",
-        aria_label=plain_caption or "table",
-    )
+    return element("div", inner, class_="wide", tabindex="0", role="region", aria_label=caption)
 
 
 def _cell(cell: str, first: bool) -> Html:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adept_llm import __version__
+from adept_llm.report.figures import number_ids
 from adept_llm.report.groups import Comparison
 from adept_llm.report.html import Html, element, join
 from adept_llm.report.published import Published
@@ -68,7 +69,7 @@ def page(
             element("p", summary(comparison, runs, unfinished)),
             element("nav", element("ul", *links), aria_label="sections"),
         ),
-        element("main", join(there.values())),
+        element("main", number_ids(join(there.values()))),
         element("footer", element("p", f"Written by adept-llm report, version {__version__}.")),
         element("script", Html(SCRIPT.read_text("utf-8"))),
     )

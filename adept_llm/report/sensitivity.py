@@ -25,7 +25,7 @@ class Grid:
 
     def values(self, axis: int) -> list[float]:
         """All values that were tried of a rate, ascending."""
-        return sorted({point[axis] for point in self.groups if point[axis] is not None})  # type: ignore[type-var]
+        return sorted({rate for point in self.groups if (rate := point[axis]) is not None})
 
     def varied(self) -> list[int]:
         """Which of the rates have more than one value."""
@@ -34,8 +34,12 @@ class Grid:
     def line(self, axis: int) -> list[tuple[float, Group]]:
         """The groups through the chosen point along a rate."""
         other = 1 - axis
-        points = [p for p in self.groups if p[other] == self.chosen[other] and p[axis] is not None]
-        return [(p[axis], self.groups[p]) for p in sorted(points, key=lambda p: p[axis] or 0.0)]  # type: ignore[misc]
+        found = [
+            (rate, group)
+            for point, group in self.groups.items()
+            if point[other] == self.chosen[other] and (rate := point[axis]) is not None
+        ]
+        return sorted(found, key=lambda pair: pair[0])
 
     def edge(self, axis: int) -> str:
         """'lowest' or 'highest' where the chosen rate is the end of those tried, else ''.

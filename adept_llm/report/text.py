@@ -135,8 +135,9 @@ def long_csv(comparison: Comparison) -> str:
             chosen = "yes" if group is choice.group else "no"
             rates = [_cell(group.rate(name)) for name in RATES]
             yes, known = convergence(group)
-            means = [(s := column.of(group)) and s.mean for column in COLUMNS]
-            ends = [*map(_cell, means), f"{yes} of {known}" if known else ""]
+            costed = [column.of(group) for column in COLUMNS]
+            ends = [_cell(one.mean if one else None) for one in costed]
+            ends.append(f"{yes} of {known}" if known else "")
             ends.append(";".join(str(run.folder) for run in group.runs))
             start = [setting.base, setting.task, method, chosen, *rates]
             for row in _metrics(group):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from adept_llm.adapters.saved import CONFIG_FILE, WEIGHTS_FILE, copy_values
 from adept_llm.base.loading import load_tokenizer
 from adept_llm.base.table import read_table
 from adept_llm.report.runs import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SLAB = 4096
 MOST_MOVED = 12
@@ -66,14 +70,13 @@ def read_words(run: Run) -> Words:
     config, table, tensors = read_adapter(run.folder)
     name = table.name_or_path or run.base
     weight = read_table(name, table.revision, table)
-    layer = AdeptEmbedding(
-        layer_over(nn.Parameter(weight, False), nn.Embedding), config, table
-    ).eval()
+    frozen = layer_over(nn.Parameter(weight, False), nn.Embedding)
+    layer = AdeptEmbedding(frozen, config, table).eval()
     copy_values(layer.saved_values(), tensors, run.folder)
     tokenizer = load_tokenizer(name, table.revision)
 
     def words(ids: Sequence[int]) -> list[str]:
-        return [visible(tokenizer.decode([i])) for i in ids]
+        return [word_of(tokenizer, i) for i in ids]
 
     with torch.no_grad():
         by_position = METHODS[config.method].offset.needs_positions
@@ -119,6 +122,11 @@ def nearest_words(layer: AdeptEmbedding) -> tuple[list[list[float]], list[list[i
     return top.values.tolist(), top.indices.tolist()
 
 
-def visible(word: str) -> str:
-    """A word with its blanks to be seen."""
+def word_of(tokenizer: "PreTrainedTokenizerBase", token: int) -> str:
+    """A token as it stands within a text, its blanks to be seen; a part of a character as named."""
+    # tokenizers drop the blank in front of a text's first word
+    first = tokenizer(":", add_special_tokens=False).input_ids[-1:]
+    word = str(tokenizer.decode([*first, token])).removeprefix(str(tokenizer.decode(first)))
+    if "\ufffd" in word:
+        word = str(tokenizer.convert_ids_to_tokens(token))
     return word.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥") or "(empty)"

@@ -6,7 +6,6 @@ from adept_llm.report.curves import Curve, measured, reached, round_levels, trai
 from adept_llm.report.figures import Line, panel
 from adept_llm.report.groups import LOSS, Comparison, Group, Setting
 from adept_llm.report.html import Html, join, table
-from adept_llm.report.results import shown
 from adept_llm.report.sections.layout import legend, paragraph, plots, section
 
 
@@ -17,7 +16,9 @@ def curves_section(comparison: Comparison, levels: Sequence[float]) -> Html | No
         comparison: The runs.
         levels: To reach; by default round ones that suit each task.
     """
-    figures, tables, seen = [], [], set()
+    figures: list[Html | None] = []
+    tables: list[Html | None] = []
+    seen: set[str] = set()
     for setting, metric in comparison.settings.items():
         groups = comparison.chosen(setting)
         name = comparison.name(setting)
@@ -78,15 +79,15 @@ def steps_table(comparison: Comparison, setting: Setting, levels: Sequence[float
     for method, group in groups.items():
         rows.append([method, *(steps_cell(group, metric, level) for level in wanted)])
     caption = f"Steps to a level of {metric}, {comparison.name(setting)}"
-    head = ["method", *(shown(level, metric) + ("" if metric == LOSS else "%") for level in wanted)]
-    return table(caption, head, rows, "numbers")
+    titles = (f"{level:g}" if metric == LOSS else f"{100 * level:g}%" for level in wanted)
+    return table(caption, ["method", *titles], rows, "numbers")
 
 
 def steps_cell(group: Group, metric: str, level: float) -> str:
     """When, or how many did."""
     found = reached(group, metric, level)
     if found.mean is not None:
-        return f"{found.mean:,.0f}"
+        return f"{found.mean:,.7g}"
     if not found.runs:
         return ""
     return f"{len(found.steps)} of {found.runs} runs" if found.steps else "–"

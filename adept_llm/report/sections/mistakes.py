@@ -13,7 +13,8 @@ CHARACTERS = 400  # of a text: its end, where the question stands, is kept whole
 def mistakes_section(comparison: Comparison) -> Html | None:
     """For the first run with predictions of each chosen group; None without any."""
     limit = max(5, min(MOST, BUDGET // len(comparison.choices)))
-    parts, reasons = [], {}
+    parts: list[Html] = []
+    reasons: dict[str, None] = {}
     for (method, setting), choice in comparison.choices.items():
         found = mistakes_of(choice.group, limit)
         if found:

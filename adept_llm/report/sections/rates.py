@@ -27,13 +27,11 @@ def rates_section(comparison: Comparison) -> Html | None:
         if len(grid.varied()) == len(RATES)
     ]
     others = sum(grid.others for grid in searched.values())
-    left_out = (
-        f" {others} groups that differ in more than their rates are left out." if others else ""
-    )
+    left_out = f" Groups that differ in more than their rates, left out: {others}."
     told = paragraph(
-        "Validation loss and metric after training, mean over the seeds, by one rate with the other "
-        "as chosen. The chosen rate is ringed. Where it is the lowest or the highest that was "
-        "tried, a better one may lie beyond." + left_out
+        "Validation loss and metric after training, mean over the seeds, by one rate with the "
+        "other as chosen. The chosen rate is ringed. Where it is the lowest or the highest of "
+        "those tried, a better one may lie beyond." + (left_out if others else "")
     )
     return section(
         "rates", "Rates", told, legend(comparison, [method for method, _ in searched]),
@@ -51,7 +49,8 @@ def rate_plot(
 ) -> Html | None:
     """A metric by a rate, a line for each method that tried several."""
     factor = 1.0 if name == LOSS else 100.0
-    lines, ticks = [], set()
+    lines: list[Line] = []
+    ticks: set[float] = set()
     for (method, of), grid in grids.items():
         if of != setting or axis not in grid.varied():
             continue

@@ -3,7 +3,7 @@
 from adept_llm.adapters.methods import METHODS
 from adept_llm.report.convergence import RULE
 from adept_llm.report.costs import COLUMNS, convergence
-from adept_llm.report.groups import LOSS, RATES, Choice, Comparison
+from adept_llm.report.groups import LOSS, RATES, Comparison
 from adept_llm.report.html import Html, element, table
 from adept_llm.report.results import TEST, VALIDATION, Cell, Results, results
 from adept_llm.report.sections.layout import numeric, paragraph, section
@@ -92,15 +92,8 @@ def how_chosen(comparison: Comparison) -> str:
         f"have; {sum(len(choice.search) for choice in searched)} other groups are the search. "
         "The test split had no part in it."
     )
-    other = [
-        key for key, choice in comparison.choices.items() if choice.search and by_other(choice)
-    ]
+    other = [key for key, one in comparison.choices.items() if one.search and one.by != LOSS]
     if other:
         names = ", ".join(f"{method} on {comparison.name(s)}" for method, s in other)
         text += f" Without a validation loss, by the validation metric or in order: {names}."
     return text
-
-
-def by_other(choice: Choice) -> bool:
-    """Whether something else than the loss decided."""
-    return choice.by != LOSS

@@ -56,11 +56,12 @@ def size_plot(
     for (method, of), words in found.items():
         if of == setting:
             shares = [i / POINTS for i in range(POINTS + 1)]
-            sizes = [words.quantile(share) for share in shares]
-            percent = [100 * share for share in shares]
+            # words that were never moved have no place on a logarithmic axis: the line begins there
+            moved = [(size, 100 * s) for s in shares if (size := words.quantile(s)) > 0]
+            sizes, percent = zip(*moved, strict=True) if moved else ((), ())
             lines.append(Line(method, comparison.methods.index(method), sizes, percent))
-    title = f"{comparison.name(setting)}: words (%) whose offset is at most so large"
-    return panel(title, "size of the offset", lines, markers=False)
+    title = f"{comparison.name(setting)}: % of words by size of offset"
+    return panel(title, "offset of at most", lines, log_x=True, markers=False)
 
 
 def size_table(comparison: Comparison, found: dict[tuple[str, Setting], Words]) -> Html:
@@ -74,7 +75,7 @@ def size_table(comparison: Comparison, found: dict[tuple[str, Setting], Words]) 
         named = element("td", *moved, class_="text")
         rows.append([method, comparison.name(setting), *sizes, named])
     head = ["method", "task", *(f"{share:.0%} at most" for share in QUANTILES), "moved most"]
-    return table("Size of the offsets", head, rows, "numbers")
+    return table("Size of the offsets", head, rows, "numbers sizes")
 
 
 def nearest(comparison: Comparison, key: tuple[str, Setting], words: Words) -> Html:
