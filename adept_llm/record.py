@@ -148,7 +148,7 @@ class RunRecord:
         if not path.is_file():
             return None
         try:
-            content = json.loads(path.read_bytes())
+            content = read_content(folder)
             if content.get("version") != VERSION:
                 raise TypeError(f"version {content.get('version')} instead of {VERSION}")
             known = {field.name for field in fields(cls)}
@@ -162,6 +162,19 @@ class RunRecord:
                 f"{path}: is not what a training run of this version writes ({error}); remove it, "
                 "then --template, --max_length and --quantization are yours to give"
             ) from error
+
+
+def read_content(folder: str | Path) -> dict[str, Any]:
+    """What a folder's run.json says, unchecked: other programs' runs have other fields.
+
+    Raises:
+        ValueError: for a file that is no JSON object.
+        OSError: for one that cannot be read.
+    """
+    content = json.loads((Path(folder) / RECORD_FILE).read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError("no JSON object")
+    return content
 
 
 def versions() -> dict[str, str]:

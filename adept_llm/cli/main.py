@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "metrics of a tuned model on a split or a file",
     "generate": "answers of a tuned model to a prompt or a file",
     "merge": "base model and adapter become a stock checkpoint",
+    "report": "a page or a table about finished runs",
     "estimate": "parameters and memory of a run, without the weights",
     "sweep": "search over arguments, then the chosen ones with several seeds",
     "tasks": "the benchmark tasks, and their examples as a model reads them",

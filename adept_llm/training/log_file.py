@@ -33,6 +33,22 @@ class LogFile(TrainerCallback):
             file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
+def read_log(folder: Path) -> dict[int, dict[str, float]]:
+    """Step -> all numbers that were logged there, by name, in the order of the steps.
+
+    A line that a kill cut short is passed over, as its step was repeated.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for line in (folder / LOG_FILE).read_text("utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+            numbers = found.setdefault(int(entry.pop("step")), {})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        numbers.update({name: v for name, v in entry.items() if isinstance(v, int | float)})
+    return dict(sorted(found.items()))
+
+
 def read_losses(folder: Path) -> dict[int, float]:
     """Step -> loss of a run."""
     entries = map(json.loads, (folder / LOG_FILE).read_text().splitlines())

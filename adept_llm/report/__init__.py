@@ -1,0 +1,1 @@
+"""Finished runs become a page or a table: what `adept-llm report` writes."""

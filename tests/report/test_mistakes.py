@@ -1,0 +1,87 @@
+"""Wrong predictions and their texts."""
+
+import json
+
+import pytest
+
+from adept_llm.errors import InputError
+from adept_llm.report.mistakes import read_mistakes
+from adept_llm.report.runs import Run
+from adept_llm.report.sections.mistakes import CHARACTERS, shorten
+from tests.report.written import content_of, write_run
+
+
+def row(number, prediction="no", target="yes", **more):
+    one = {"id": f"validation.jsonl:{number}", "prediction": prediction, "target": target}
+    return {**one, **more}
+
+
+def read(tmp_path, rows, limit=10, **given):
+    run = Run.read(write_run(tmp_path / "run", predictions=rows, **given))
+    assert run is not None
+    return read_mistakes(run, limit)
+
+
+def test_labels_are_wrong_where_they_are_not_the_target(tmp_path):
+    rows = [row(1, "yes"), row(2, scores={"no": -0.5, "yes": -1}), row(3, " yes", scores={"a": 1})]
+    found = read(tmp_path, rows)
+    assert (found.wrong, found.rows) == (2, 3)
+    assert [one.id for one in found.shown] == ["validation.jsonl:2", "validation.jsonl:3"]
+    assert found.shown[0].scores == {"no": -0.5, "yes": -1.0}
+    assert found.shown[0].text == "" and "no data" in found.why_no_text
+
+
+def test_free_text_is_judged_by_the_tasks_metric(tmp_path):
+    """SQuAD's exact match and GSM8K's last number forgive what a comparison of texts would not."""
+    rows = [
+        row(1, "The Eiffel tower!", "x", answers=["eiffel tower"]),
+        row(2, "Paris", "x", answers=["London"]),
+    ]
+    assert [one.id[-1] for one in read(tmp_path, rows, task="newsqa").shown] == ["2"]
+    rows = [row(1, "so it is 1,200.", "a\n#### 1200"), row(2, "12", "#### 1200")]
+    assert [one.id[-1] for one in read(tmp_path / "b", rows, task="gsm8k").shown] == ["2"]
+
+
+def test_programs_are_not_judged(tmp_path):
+    assert read(tmp_path, [row(1)], task="mbpp") is None
+
+
+def test_some_of_many_are_spread_over_the_file(tmp_path):
+    found = read(tmp_path, [row(i) for i in range(100)], limit=5)
+    assert (found.wrong, len(found.shown)) == (100, 5)
+    assert [one.id.split(":")[1] for one in found.shown] == ["0", "20", "40", "60", "80"]
+
+
+def test_texts_come_from_the_data_that_the_run_names(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    lines = [{"idx": i, "sentence": f"text {i}", "label": i % 2} for i in range(8)]
+    for split in ("train", "validation"):
+        (data / f"{split}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    arguments = content_of()["arguments"]
+    arguments["data"]["data_dir"] = str(data)
+    found = read(tmp_path, [row(3)], arguments=arguments)
+    assert found.why_no_text == "" and "text 2" in found.shown[0].text
+
+
+def test_texts_of_own_files(tmp_path):
+    file = tmp_path / "validation.jsonl"
+    lines = [{"prompt": f"what is {i}?", "completion": "yes"} for i in range(3)]
+    file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    arguments = content_of()["arguments"]
+    arguments["data"] = {"train_file": "gone.jsonl", "validation_file": str(file)}
+    assert read(tmp_path, [row(2)], arguments=arguments).shown[0].text == "what is 1?"
+
+
+def test_without_predictions_there_is_nothing_and_damage_is_told(tmp_path):
+    assert read(tmp_path, None) is None
+    with pytest.raises(InputError, match="predictions.jsonl: .* is no line of predictions"):
+        read(tmp_path / "b", [{"id": "1"}])
+
+
+def test_long_texts_keep_both_ends():
+    text = "".join(chr(0x4E00 + i) for i in range(CHARACTERS * 2))
+    found = shorten(text)
+    assert len(found) < CHARACTERS + 10
+    assert found.startswith(text[:50]) and found.endswith(text[-50:])
+    assert shorten("short") == "short"
