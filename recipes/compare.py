@@ -16,10 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from adept_llm.cli.report import main as report
-
 from adept_llm.cli.main import quiet
 from adept_llm.cli.parsing import parse
+from adept_llm.cli.report import main as report
 from adept_llm.cli.sweep import format_outcome, launcher
 from adept_llm.errors import InputError
 from adept_llm.sweep.plan import SweepPlan
