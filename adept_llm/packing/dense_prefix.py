@@ -121,7 +121,8 @@ def dense_attention(
     """Attention by products with the prefix and with a text's own keys; without dropout."""
     assert not dropout
     plan = cast(DensePlan, layout.plan(DensePlan, query.device))
-    out: Tensor = _Dense.apply(query, key, value, plan, scaling)  # type: ignore[no-untyped-call]
+    with torch.autocast(query.device.type, enabled=False):  # it would round to half precision
+        out: Tensor = _Dense.apply(query, key, value, plan, scaling)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -154,26 +155,39 @@ class _Dense(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, *kept = ctx.saved_tensors
-        plan, scaling, heads = ctx.plan, ctx.scaling, key.shape[1]
-        # [T, H, 1]: what softmax subtracts, the weighted mean of a query's gradients
-        mean = (grad.to(_exact(grad.dtype)) * out).sum(-1, keepdim=True)
-        d_queries, d_keys, d_values = [], [], []
-        for group, weights in zip(plan.groups, kept, strict=True):
-            q = _grouped(query, heads, group).mul_(scaling)
-            g = _grouped(grad, heads, group, padding=0)
-            d_scores = _products(g, *_keys(value, group))
-            d_scores.sub_(_grouped(mean, heads, group, padding=0)).mul_(weights)
-            d_queries.append(_sums(d_scores, *_keys(key, group)).mul_(scaling))
-            d_keys.append(_transposed(d_scores, q, group))
-            d_values.append(_transposed(weights, g, group))
-        return (
-            _in_row(d_queries, plan, query),
-            _in_row([own for _, own in d_keys], plan, key, [shared for shared, _ in d_keys]),
-            _in_row([own for _, own in d_values], plan, value, [shared for shared, _ in d_values]),
-            None,
-            None,
-        )
+        with torch.autocast(grad.device.type, enabled=False):
+            gradients = _gradients(grad, *ctx.saved_tensors, plan=ctx.plan, scaling=ctx.scaling)
+        return *gradients, None, None
+
+
+def _gradients(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    *kept: Tensor,
+    plan: DensePlan,
+    scaling: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of queries, keys and values, given the weights of each group."""
+    heads = key.shape[1]
+    # [T, H, 1]: what softmax subtracts, the weighted mean of a query's gradients
+    mean = (grad.to(_exact(grad.dtype)) * out).sum(-1, keepdim=True)
+    d_queries, d_keys, d_values = [], [], []
+    for group, weights in zip(plan.groups, kept, strict=True):
+        q = _grouped(query, heads, group).mul_(scaling)
+        g = _grouped(grad, heads, group, padding=0)
+        d_scores = _products(g, *_keys(value, group))
+        d_scores.sub_(_grouped(mean, heads, group, padding=0)).mul_(weights)
+        d_queries.append(_sums(d_scores, *_keys(key, group)).mul_(scaling))
+        d_keys.append(_transposed(d_scores, q, group))
+        d_values.append(_transposed(weights, g, group))
+    return (
+        _in_row(d_queries, plan, query),
+        _in_row([own for _, own in d_keys], plan, key, [shared for shared, _ in d_keys]),
+        _in_row([own for _, own in d_values], plan, value, [shared for shared, _ in d_values]),
+    )
 
 
 def _exact(dtype: torch.dtype) -> torch.dtype:

@@ -275,6 +275,18 @@ def test_dense_products_are_for_what_they_keep_for_the_backward_pass(monkeypatch
     assert not dense_prefix.fits(q, SHORT)
 
 
+def test_dense_products_stay_exact_under_autocast():
+    """As --bf16 of Trainer has it, whether the backward pass is under it or not."""
+    layout = PackedLayout.shared_prefix(3, [2, 4])
+    inputs = [x.requires_grad_() for x in heads(9, 2)]
+    out = dense_attention(*inputs, layout, 0.3, 0.0)
+    plain = [out, *torch.autograd.grad(out.sum(), inputs)]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = dense_attention(*inputs, layout, 0.3, 0.0)
+        under = [out, *torch.autograd.grad(out.sum(), inputs)]
+    assert all(torch.equal(a, b) for a, b in zip(under, plain, strict=True))
+
+
 def test_texts_of_other_lengths_form_groups_with_little_padding():
     layout = PackedLayout.shared_prefix(3, [40, 5, 38, 0, 5, 39])
     plan = DensePlan(layout, CPU)
