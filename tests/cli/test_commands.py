@@ -10,6 +10,7 @@ import pytest
 from adept_llm import AdeptConfig
 from adept_llm.cli.main import main
 from adept_llm.cli.parsing import parse
+from adept_llm.cli.sweep import check_arguments, read_plan
 from adept_llm.demo import MODEL
 from adept_llm.demo.__main__ import write_rows
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
@@ -103,12 +104,24 @@ def test_estimate_knows_llama_2_without_the_hub(capsys):
     assert "12.6 GiB" in out and "3.6 GiB" in out
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.name)
+SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
+SWEEPS = [path for path in SHIPPED if path.name.startswith("sweep_")]
+
+
+@pytest.mark.parametrize("path", [p for p in SHIPPED if p not in SWEEPS], ids=lambda p: p.name)
 def test_every_shipped_recipe_parses(path):
     argv = [str(path), "--output_dir", "runs/x", "--model_name_or_path", "x"]
     _, adapter, data, args = parse(KINDS, argv)
     assert adapter.num_virtual_tokens >= 0 and args.max_steps > 0
     assert data.task or data.train_file
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.name)
+def test_every_shipped_sweep_can_begin(path):
+    """All of its settings are arguments that `train` takes."""
+    plan = read_plan(path, "runs/x", ["--model_name_or_path", "x", "--task", "sst2"])
+    check_arguments(plan)
+    assert len(plan.search) == 2 and plan.seeds
 
 
 def test_overrides_after_a_file_win(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 from adept_llm.training.log_file import LOG_FILE, read_losses
-from tests.slurm.cluster import kill_node, start_node, why_not
-from tests.slurm.conftest import wait_until
+from tests.slurm.cluster import ask, kill_node, start_node, why_not
+from tests.slurm.conftest import ROOT, wait_until
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no Slurm: {why_not()}")
 STEPS = 200
@@ -137,3 +138,26 @@ def test_a_run_that_fails_is_not_requeued(slurm, root):
     slurm.wait_for_end(job, "FAILED")
     assert "none.yaml: cannot be read" in (root / "bad.txt").read_text()
     assert slurm.field(job, "Restarts") == "0"
+
+
+def test_a_sweep_as_arrays(slurm, recipe, root):
+    """Search and final runs are arrays of their own; given again, the command runs nothing."""
+    plan, rows = root / "plan.json", json.loads(recipe[0].read_text())["train_file"]
+    arguments = {"recipe": str(recipe[0]), "validation_file": rows, "max_validation_samples": 8}
+    given = {
+        "output_dir": str(root / "searched"), "seeds": [1],
+        "arguments": arguments | {"per_device_train_batch_size": 8},
+        "search": {"learning_rate": [0.1, 0.3]}, "rungs": [2], "metric": "accuracy",
+        "final": {"max_steps": 3},
+    }  # fmt: skip
+    plan.write_text(json.dumps(given))
+    options = "--nodes=1 --ntasks=1 --cpus-per-task=2"
+    command = [sys.executable, "-m", "adept_llm.cli.main", "sweep", str(plan), "--slurm", options]
+    done = ask(command, slurm.environment, cwd=ROOT)
+    assert "chosen of 2 settings by accuracy: learning_rate" in done
+    results = sorted((root / "searched").rglob("run.json"))
+    steps = [json.loads(path.read_text())["results"]["steps"] for path in results]
+    assert sorted(steps) == [2, 2, 3]
+    jobs = slurm.ask("squeue", "--noheader", "--states=all", "--name=adept-sweep")
+    assert done.splitlines()[-1] in ask(command, slurm.environment, cwd=ROOT)
+    assert slurm.ask("squeue", "--noheader", "--states=all", "--name=adept-sweep") == jobs
