@@ -114,7 +114,7 @@ class CompareArguments:
     dtype: str = field(default="bfloat16", metadata={"help": "of the frozen weights"})
     settings: int = field(default=7, metadata={"help": "tried for each method"})
     search_steps: int = field(default=60, metadata={"help": "of a run of the search"})
-    steps: int = field(default=240, metadata={"help": "of a final run"})
+    steps: int = field(default=160, metadata={"help": "of a final run"})
     batch_size: int = field(default=16, metadata={"help": "examples in a step"})
     max_validation_samples: int = field(default=200, metadata={"help": "rows to choose by"})
     seeds: list[int] = field(

@@ -7,9 +7,7 @@ Its file is described in docs/sweep.md. It may be stopped at any time: the same 
 
 import argparse
 import os
-import signal
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -43,7 +41,6 @@ def main(argv: Sequence[str]) -> None:
     check_writable(plan.output_dir)
     if plan.program == "train" and "deepspeed" not in plan.arguments:  # which needs ranks
         check_arguments(plan)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     print(format_outcome(plan, sweep(plan, launcher(given.parallel, given.slurm))))
 
 
@@ -123,8 +120,9 @@ def launcher(parallel: int | None, slurm: str | None) -> Launcher:
 def format_outcome(plan: SweepPlan, outcome: Outcome) -> str:
     """All runs of the search by their setting, and the final ones in sum."""
     lines = [search_table(plan, outcome.searched)] if outcome.searched else []
-    chosen = ", ".join(f"{name} {value}" for name, value in outcome.found.setting.items())
-    lines += [f"chosen of {outcome.found.tried} settings by {plan.metric}: {chosen}"]
+    if outcome.found.setting:
+        chosen = ", ".join(f"{name} {value}" for name, value in outcome.found.setting.items())
+        lines += [f"chosen of {outcome.found.tried} settings by {plan.metric}: {chosen}"]
     for group, where in (("after", "validation"), ("test", "test")):
         for name, values in final_numbers(outcome, group).items():
             spread = f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else ""

@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,9 +39,13 @@ class LocalLauncher:
     devices: tuple[str, ...] = ("",)
 
     def __call__(self, runs: Sequence[Run]) -> None:
-        """Start the next as one ends; broken off, it tells those that run, and waits for them."""
+        """Start the next as one ends; broken off, it tells those that run, and waits for them.
+
+        They are in sessions of their own, so that a signal reaches them once, and by this way.
+        """
         waiting = list(runs)
         running: dict[int, subprocess.Popen[bytes]] = {}
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             while waiting or running:
                 for place, device in enumerate(self.devices):
@@ -52,6 +58,7 @@ class LocalLauncher:
                 process.terminate()
             for process in running.values():
                 process.wait()
+            signal.signal(signal.SIGTERM, before)
 
 
 def start(run: Run, device: str = "") -> subprocess.Popen[bytes]:
