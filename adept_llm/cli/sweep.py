@@ -57,8 +57,10 @@ def read_plan(file: Path, output_dir: str | None, words: Sequence[str]) -> Sweep
             raise InputError(f"{file}: {name!r} is unknown; known: {', '.join(known)}")
     if output_dir:
         content["output_dir"] = output_dir
-    if missing := [name for name in ("output_dir", "search") if not content.get(name)]:
-        raise InputError(f"{file}: {missing[0]} is missing")
+    if not content.get("output_dir"):
+        raise InputError(f"{file}: output_dir is missing")
+    if not content.get("search") and not content.get("settings"):
+        raise InputError(f"{file}: search is missing, or settings")
     arguments = content.get("arguments") or {}
     if not isinstance(arguments, dict):
         raise InputError(f"{file}: arguments: expected lines 'argument: value'")
@@ -94,8 +96,8 @@ def check_arguments(plan: SweepPlan) -> None:
     others = [
         first | {name: value} for name in first for value in plan.search[name] if value is not None
     ]
-    for setting in others or [first]:
-        run = Run.of(plan, setting, plan.search_seed, plan.final, "check")
+    for setting in [*(others or [first]), *(first | dict(one) for one in plan.settings)]:
+        run = Run.of(plan, setting, plan.search_seeds[0], plan.final, "check")
         parse(KINDS, [*run.words, "--output_dir", str(run.folder)], settle)
 
 

@@ -32,7 +32,9 @@ class SweepPlan:
             best third of a rung's settings begins anew with the next one's steps (Jamieson and
             Talwalkar 2016). Empty: as long as the arguments say.
         keep: Share of a rung's settings that goes on.
-        search_seed: Seed of the search's runs, and of what `random` draws.
+        settings: Values that go together, such as sizes of one budget; a grid combines each with
+            all of `search`.
+        search_seeds: Of the search's runs, whose mean counts; the first one's draws are `random`'s.
         seeds: Of the chosen setting's final runs, as long as the arguments say.
         metric: Of the validation split; smaller is better for loss, else greater.
         final: Further arguments of the final runs.
@@ -42,14 +44,15 @@ class SweepPlan:
     """
 
     output_dir: str
-    search: Mapping[str, Any]
+    search: Mapping[str, Any] = field(default_factory=dict)
+    settings: Sequence[Setting] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     program: str = "train"
     strategy: str = "grid"
     max_settings: int = 100
     rungs: Sequence[int] = ()
     keep: float = 1 / 3
-    search_seed: int = 0
+    search_seeds: Sequence[int] = (0,)
     seeds: Sequence[int] = (1, 2, 3)
     metric: str = "loss"
     final: Mapping[str, Any] = field(default_factory=dict)
@@ -66,17 +69,24 @@ class SweepPlan:
             raise InputError(f"rungs: {list(self.rungs)} must be numbers of steps")
         if list(self.rungs) != sorted(set(self.rungs)):
             raise InputError(f"rungs: {list(self.rungs)} must rise")
-        if self.search_seed in self.seeds:
+        if both := set(self.search_seeds) & set(self.seeds):
             raise InputError(
-                f"seeds: {self.search_seed} is the search's own, whose luck it was chosen for; "
-                "give others"
+                f"seeds: {min(both)} is the search's own, whose luck it was chosen for; give others"
             )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise InputError(f"seeds: {list(self.seeds)} holds one twice")
+        for name in ("seeds", "search_seeds"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise InputError(f"{name}: {list(getattr(self, name))} holds one twice")
+        if not self.search_seeds:
+            raise InputError("search_seeds: give one or more")
+        if self.settings and self.strategy != "grid":
+            raise InputError("settings: goes with 'strategy: grid'")
         for name, values in self.search.items():
+            self._check_name(name)
             self._check_axis(name, values)
+        for name in (name for one in self.settings for name in one):
+            self._check_name(name)
         if self.strategy == "grid":
-            size = math.prod(len(values) for values in self.search.values())
+            size = len(self.grid())
             if size > self.max_settings:
                 raise InputError(
                     f"max_settings: the grid has {size}, allowed are {self.max_settings}; "
@@ -85,24 +95,28 @@ class SweepPlan:
 
     def _check_kinds(self) -> None:
         kinds = {"search": Mapping, "arguments": Mapping, "final": Mapping, "rungs": Sequence}
-        kinds["seeds"] = Sequence
+        kinds |= {"seeds": Sequence, "search_seeds": Sequence, "settings": Sequence}
         for name, kind in kinds.items():
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, str):
                 what = "a mapping" if kind is Mapping else "a list"
                 raise InputError(f"{name}: expected {what}, got {value!r}")
-        for name in ("max_settings", "search_seed"):
-            if type(getattr(self, name)) is not int:
-                raise InputError(f"{name}: {getattr(self, name)!r} is no whole number")
+        if type(self.max_settings) is not int:
+            raise InputError(f"max_settings: {self.max_settings!r} is no whole number")
+        if not all(isinstance(one, Mapping) for one in self.settings):
+            raise InputError("settings: expected a list of mappings")
         if not isinstance(self.output_dir, str) or not self.output_dir:
             raise InputError("output_dir: give a folder for the runs")
 
-    def _check_axis(self, name: str, values: Any) -> None:
+    def _check_name(self, name: str) -> None:
+        """Refuse what varies and is fixed as well."""
         for group, mapping in (("arguments", self.arguments), ("final", self.final)):
             if name in mapping:
-                raise InputError(f"{name}: stands in search and in {group}; leave out one")
+                raise InputError(f"{name}: stands in search and in {group}; take out one")
         if name in ("seed", "output_dir"):
-            raise InputError(f"{name}: is the sweep's own; leave it out of search")
+            raise InputError(f"{name}: is the sweep's own; take it out of search")
+
+    def _check_axis(self, name: str, values: Any) -> None:
         if isinstance(values, Mapping):
             low, high = values.get("low"), values.get("high")
             if self.strategy != "random" or set(values) != {"low", "high"}:
@@ -115,13 +129,16 @@ class SweepPlan:
             raise InputError(f"{name}: {list(values)} holds a value twice")
 
     def grid(self) -> list[Setting]:
-        """All combinations, the last axis fastest."""
-        products = itertools.product(*self.search.values())
-        return [dict(zip(self.search, values, strict=True)) for values in products]
+        """All combinations, the last axis fastest; one empty setting where nothing varies."""
+        products = [
+            dict(zip(self.search, values, strict=True))
+            for values in itertools.product(*self.search.values())
+        ]
+        return [dict(one) | each for one in self.settings or [{}] for each in products]
 
     def drawn(self) -> list[Setting]:
-        """`max_settings` draws by search_seed; ranges to three digits."""
-        generator = random.Random(self.search_seed)
+        """`max_settings` draws by the first search seed; ranges to three digits."""
+        generator = random.Random(self.search_seeds[0])
 
         def draw(values: Any) -> Any:
             if isinstance(values, Mapping):

@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 def search(plan: SweepPlan, measure: Measure) -> Found:
     """Find the best setting of a plan; where there is one alone, nothing is run for it."""
-    if all(len(values) == 1 for values in plan.search.values()):
+    if plan.strategy != "random" and len(plan.grid()) == 1:
         return Found(plan.grid()[0], 1, ())
     steps = plan.rungs[0] if plan.rungs else None
     if plan.strategy == "neighbours":

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from adept_llm.errors import InputError
@@ -46,10 +47,13 @@ def sweep(plan: SweepPlan, launch: Launcher) -> Outcome:
     def measure(settings: Sequence[Setting], steps: int | None) -> list[float]:
         more: Mapping[str, Any] = {} if steps is None else {"max_steps": steps}
         stage = "search" if steps is None else f"search-{steps}"
-        runs = [Run.of(plan, one, plan.search_seed, more, stage) for one in settings]
-        compute(runs, launch)
-        searched.extend(runs)
-        return [run.value(plan.metric) for run in runs]
+        runs = [
+            [Run.of(plan, one, seed, more, stage) for seed in plan.search_seeds] for one in settings
+        ]
+        flat = [run for each in runs for run in each]
+        compute(flat, launch)
+        searched.extend(flat)
+        return [fmean(run.value(plan.metric) for run in each) for each in runs]
 
     found = search(plan, measure)
     if searched and not any(math.isfinite(run.value(plan.metric)) for run in searched):

@@ -104,7 +104,7 @@ def test_a_failed_run_is_the_worst():
 def test_draws_lie_in_their_range_and_come_again():
     """The same ones at every start, or a stopped sweep would not find its runs."""
     ranges = {"learning_rate": {"low": 0.01, "high": 1}, "prompt_init": ["vocab", "normal"]}
-    one = plan(search=ranges, strategy="random", max_settings=40, search_seed=5)
+    one = plan(search=ranges, strategy="random", max_settings=40, search_seeds=[5])
     drawn = one.drawn()
     assert drawn == one.drawn() and len(drawn) == 40
     rates = [each["learning_rate"] for each in drawn]
@@ -112,6 +112,17 @@ def test_draws_lie_in_their_range_and_come_again():
     # even by logarithm: about half lie below the geometric middle
     assert 10 <= sum(rate < 0.1 for rate in rates) <= 30
     assert {each["prompt_init"] for each in drawn} == {"vocab", "normal"}
+
+
+def test_values_that_go_together_are_combined_with_the_grid():
+    """Two sizes at two rates: four, and no sizes that no one gave."""
+    sizes = [
+        {"num_virtual_tokens": 20, "bottleneck_size": 39},
+        {"num_virtual_tokens": 60, "bottleneck_size": 19},
+    ]
+    one = plan(search={"learning_rate": [0.1, 0.3]}, settings=sizes)
+    assert one.grid() == [size | {"learning_rate": rate} for size in sizes for rate in (0.1, 0.3)]
+    assert plan(search={}, settings=sizes).grid() == sizes
 
 
 def test_a_single_setting_needs_no_search():
@@ -129,7 +140,10 @@ def test_a_single_setting_needs_no_search():
         ({"rungs": [30, 10]}, "must rise"),
         ({"rungs": ["many"]}, "numbers of steps"),
         ({"seeds": [0, 1]}, "0 is the search's own"),
-        ({"seeds": [1, 1]}, "holds one twice"),
+        ({"seeds": [1, 1]}, "seeds: .1, 1. holds one twice"),
+        ({"search_seeds": []}, "search_seeds: give one"),
+        ({"settings": [3]}, "settings: expected a list of mappings"),
+        ({"settings": [{"seed": 3}], "strategy": "random"}, "goes with 'strategy: grid'"),
         ({"seeds": 3}, "seeds: expected a list"),
         ({"keep": 1.0}, "keep: 1.0"),
         ({"search": {"learning_rate": 0.1}}, "expected a list of values"),

@@ -158,6 +158,16 @@ def _only_nine(runs):
     LocalLauncher()([run for run in runs if "=9.0" in run.folder.name])
 
 
+def test_the_mean_of_several_seeds_chooses(pretend):
+    """Each setting has a run of each seed."""
+    outcome = sweep(pretend(search_seeds=[5, 6], seeds=[]), LocalLauncher(("", "")))
+    names = [run.folder.name for run in outcome.searched]
+    assert len(names) == 6 and names[:2] == [
+        "learning_rate=0.03,seed=5", "learning_rate=0.03,seed=6"
+    ]  # fmt: skip
+    assert outcome.found.setting == {"learning_rate": 0.1} and outcome.found.tried == 3
+
+
 def test_another_metric_is_the_greater_the_better(pretend):
     """And one that was not measured is named."""
     outcome = sweep(pretend(metric="accuracy"), LocalLauncher())
