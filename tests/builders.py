@@ -55,6 +55,8 @@ def small_model(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) ->
 # a small adapter of each method; the offset of dept ends within the tests' texts
 CONFIGS = {
     "adept": AdeptConfig("adept", 5, 3),
+    "adept_linear": AdeptConfig("adept_linear", 5, 3),
+    "adept_gated": AdeptConfig("adept_gated", 5, 3),
     "dept": AdeptConfig("dept", 5, 3, offset_positions=6),
     "prompt_tuning": AdeptConfig("prompt_tuning", 5),
     "embedding_lora": AdeptConfig("embedding_lora", 5, 3),

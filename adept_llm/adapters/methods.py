@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 from adept_llm.adapters.forms import OffsetForm, PromptForm
-from adept_llm.adapters.offsets import NetworkOffset, NoOffset, PositionOffset, WordOffset
+from adept_llm.adapters.offsets import (
+    GatedOffset,
+    LinearOffset,
+    NetworkOffset,
+    NoOffset,
+    PositionOffset,
+    WordOffset,
+)
 from adept_llm.adapters.prompts import (
     LowRankPrompt,
     PlainPrompt,
@@ -22,6 +29,8 @@ class Method:
 
 METHODS = {
     "adept": Method(PlainPrompt, NetworkOffset),
+    "adept_linear": Method(PlainPrompt, LinearOffset),
+    "adept_gated": Method(PlainPrompt, GatedOffset),
     "dept": Method(PlainPrompt, PositionOffset),
     "prompt_tuning": Method(PlainPrompt, NoOffset),
     "embedding_lora": Method(PlainPrompt, WordOffset),

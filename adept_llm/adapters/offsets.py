@@ -1,6 +1,7 @@
-"""Offset forms: four ways to move the rows of words. See `forms.OffsetForm` for the contract."""
+"""Offset forms: ways to move the rows of words. See `forms.OffsetForm` for the contract."""
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,13 +36,15 @@ class NetworkOffset(OffsetForm):
 
     default_size = 19
     starts_by_rank = True
+    columns: ClassVar[int] = 1
+    """Columns of W1 for each of the r values behind the activation."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
         d, r = sizes.hidden_size, sizes.bottleneck_size
         self.bound = 1 / math.sqrt(r if sizes.offset_by_rank else d)
         self.dropout = sizes.bottleneck_dropout
-        self.w1, self.b1 = values(d, r), values(r)
+        self.w1, self.b1 = values(d, self.columns * r), values(self.columns * r)
         self.w2, self.b2 = values(r, d), values(d)
 
     def reset(self, generator: torch.Generator) -> None:
@@ -51,9 +54,37 @@ class NetworkOffset(OffsetForm):
     def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> Tensor:
         """Compute relu(rows W1 + b1) W2 + b2, [..., d] -> [..., d]."""
         dtype = rows.dtype
-        hidden = torch.matmul(rows, self.w1.to(dtype)) + self.b1.to(dtype)  # [..., r]
+        hidden = torch.matmul(rows, self.w1.to(dtype)) + self.b1.to(dtype)  # [..., columns * r]
         hidden = F.dropout(hidden, self.dropout, self.training)
-        return torch.matmul(F.relu(hidden), self.w2.to(dtype)) + self.b2.to(dtype)
+        return torch.matmul(self.activation(hidden), self.w2.to(dtype)) + self.b2.to(dtype)
+
+    def activation(self, hidden: Tensor) -> Tensor:
+        """Pre-activations [..., columns * r] -> [..., r]."""
+        return F.relu(hidden)
+
+
+class LinearOffset(NetworkOffset):
+    """ADePT's network without its relu, for ablations: a low-rank affine map of E[x].
+
+    (E[x] W1 + b1) W2 + b2
+    """
+
+    def activation(self, hidden: Tensor) -> Tensor:
+        """As it is."""
+        return hidden
+
+
+class GatedOffset(NetworkOffset):
+    """ADePT's network with a gate instead of its relu, for ablations (GLU, Dauphin et al. 2017).
+
+    ((E[x] W1 + b1) * sigmoid(E[x] Wg + bg)) W2 + b2        [W1 | Wg] [d, 2 r]  [b1 | bg] [2 r]
+    """
+
+    columns = 2
+
+    def activation(self, hidden: Tensor) -> Tensor:
+        """The first r values, gated by the others."""
+        return F.glu(hidden)
 
 
 class PositionOffset(OffsetForm):

@@ -30,10 +30,22 @@ def ulpt(p, table, u):
     return (p["prompt.scale"] * projected + p["prompt.shift"]) * u
 
 
-def adept(p, table, ids, u):
+def network(p, table, ids, u, activation):
     # the papers' plain values: W1/u, W2*u, b2*u
-    hidden = (table[ids] @ (p["offset.w1"] / u) + p["offset.b1"]).relu()
+    hidden = activation(table[ids] @ (p["offset.w1"] / u) + p["offset.b1"])
     return hidden @ (p["offset.w2"] * u) + p["offset.b2"] * u
+
+
+def adept(p, table, ids, u):
+    return network(p, table, ids, u, torch.relu)
+
+
+def adept_linear(p, table, ids, u):
+    return network(p, table, ids, u, lambda hidden: hidden)
+
+
+def adept_gated(p, table, ids, u):
+    return network(p, table, ids, u, lambda h: h[..., :3] * torch.sigmoid(h[..., 3:]))
 
 
 def dept(p, table, ids, u):
@@ -47,7 +59,13 @@ def embedding_lora(p, table, ids, u):
 
 
 PROMPTS = {"dpt": dpt, "superpos": superpos, "ulpt": ulpt}
-OFFSETS = {"adept": adept, "dept": dept, "embedding_lora": embedding_lora}
+OFFSETS = {
+    "adept": adept,
+    "adept_linear": adept_linear,
+    "adept_gated": adept_gated,
+    "dept": dept,
+    "embedding_lora": embedding_lora,
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -175,6 +193,8 @@ def test_the_seed_alone_decides_the_start(method):
 
 COUNTS = {  # at V = 1000, d = 64, by the papers' own counts
     "adept": 5 * 64 + 2 * 64 * 3 + 3 + 64,
+    "adept_linear": 5 * 64 + 2 * 64 * 3 + 3 + 64,
+    "adept_gated": 5 * 64 + 3 * 64 * 3 + 2 * 3 + 64,
     "dept": 5 * 64 + 6 * 3 + 3 * 64,
     "prompt_tuning": 5 * 64,
     "embedding_lora": 5 * 64 + 1000 * 3 + 3 * 64,
