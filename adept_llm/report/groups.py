@@ -197,7 +197,7 @@ class Comparison:
     Attributes:
         settings: Setting -> its main metric, in the order of the runs.
         methods: Names: those of others in the order of the runs, then this package's own.
-        choices: Method and setting -> what was taken.
+        choices: Method and setting -> what was taken, by setting.
     """
 
     settings: dict[Setting, str]
@@ -215,10 +215,15 @@ class Comparison:
         together: dict[tuple[str, Setting], list[Group]] = defaultdict(list)
         for group in groups:
             together[group.method, group.setting].append(group)
-        choices = {key: choose(some, settings[key[1]]) for key, some in together.items()}
         names = dict.fromkeys(group.method for group in groups)
         # what is compared against comes first, as in the papers' tables
         methods = sorted(names, key=lambda name: [*METHODS].index(name) if name in METHODS else -1)
+        choices = {
+            (method, setting): choose(together[method, setting], metric)
+            for setting, metric in settings.items()
+            for method in methods
+            if (method, setting) in together
+        }
         return cls(settings, tuple(methods), choices)
 
     def chosen(self, setting: Setting) -> dict[str, Group]:
