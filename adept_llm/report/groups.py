@@ -180,12 +180,12 @@ def choose(groups: Sequence[Group], metric: str) -> Choice:
 def shared_means(groups: Sequence[Group], name: str) -> list[float]:
     """Mean of a validation number for each group, over the seeds that all groups have if any."""
     measured = [
-        {run.seeds: run.validation[name] for run in group.runs if name in run.validation}
+        [(run.seeds, run.validation[name]) for run in group.runs if name in run.validation]
         for group in groups
     ]
-    shared = set.intersection(*map(set, measured))
+    shared = set.intersection(*({seeds for seeds, _ in one} for one in measured))
     return [
-        statistics.fmean(value for seeds, value in one.items() if not shared or seeds in shared)
+        statistics.fmean(value for seeds, value in one if not shared or seeds in shared)
         for one in measured
     ]
 

@@ -82,6 +82,7 @@ def test_tick_labels_keep_their_digits_and_do_not_touch():
 
 def test_decades_are_round_numbers_within_the_limits():
     assert decades((0.15, 3)) == pytest.approx([0.2, 0.5, 1, 2])
+    assert decades((0.15, 18)) == pytest.approx([0.3, 1, 3, 10])
     assert decades((1e-5, 2)) == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1])
 
 
