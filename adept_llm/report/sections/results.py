@@ -41,21 +41,14 @@ def result_cell(found: Results, cell: Cell | None) -> Html:
     if cell is None:
         return element("td")
     text = plain(found, cell)
-    small = None if one_count(found) else element("small", f" n={len(cell.spread.values)}")
+    small = None if found.seeds else element("small", f" n={len(cell.spread.values)}")
     return element("td", element("strong", text) if cell.best else text, small)
-
-
-def one_count(found: Results) -> int | None:
-    """The number of seeds, where all cells have as many."""
-    counts = {len(cell.spread.values) for cell in found.cells.values()}
-    return counts.pop() if len(counts) == 1 else None
 
 
 def explained(found: Results) -> str:
     """What stands in table 1."""
-    seeds = one_count(found)
-    told = f"Each number is of n = {seeds} seeds" if seeds else "n is the number of seeds"
-    text = f"{note(found)} {told}; the best mean is bold."
+    text = note(found) + " The best mean is bold"
+    text += "." if found.seeds else ", n is the number of seeds."
     if found.splits == {TEST, VALIDATION}:
         text += " Numbers with a star do not compete with the others."
     if found.averages:
