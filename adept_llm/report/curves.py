@@ -109,7 +109,8 @@ def reached(group: Group, metric: str, level: float) -> Reached:
 def round_levels(groups: Sequence[Group], metric: str) -> list[float]:
     """At most `LEVELS` round levels from where the best group begins up to its best mean.
 
-    They are the highest multiples of the smallest of 0.01, 0.02, 0.05, 0.1, .. that spans the way.
+    They are the highest multiples of the smallest of 0.01, 0.02, 0.05, 0.1, .. that divides the way
+    into no more than twice as many parts.
     Of the loss there are none: how low is low has no round answer.
     """
     curves = [curve for group in groups if (curve := measured(group, metric))]
@@ -119,7 +120,9 @@ def round_levels(groups: Sequence[Group], metric: str) -> list[float]:
     top = max(max(curve.mean) for curve in curves)
     if top <= bottom:
         return []
-    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (top - bottom) / s <= LEVELS)
+    step = next(
+        s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (top - bottom) / s <= 2 * LEVELS
+    )
     last = math.floor(top / step + 1e-9)
     levels = (round((last - i) * step, 2) for i in range(LEVELS))
     return sorted(level for level in levels if level > bottom)

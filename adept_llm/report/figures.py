@@ -141,10 +141,12 @@ def _set_ticks(axes: Any, ticks: Sequence[float]) -> None:
 
 
 def decades(limits: tuple[float, float]) -> list[float]:
-    """Round numbers within two positive limits: 1, 2 and 5 of each decade, or 1 alone of many."""
-    first, last = (math.floor(math.log10(limit)) for limit in limits)
-    digits = (1, 2, 5) if last - first <= 2 else (1,)
-    found = [digit * 10.0**power for power in range(first, last + 1) for digit in digits]
+    """Round numbers within two positive limits, as many of a decade as have room."""
+    low, high = map(math.log10, limits)
+    room = LABEL * (high - low)
+    digits = (1, 2, 5) if room <= math.log10(2) else (1, 3) if room <= math.log10(3) else (1,)
+    powers = range(math.floor(low), math.floor(high) + 1)
+    found = [digit * 10.0**power for power in powers for digit in digits]
     return [tick for tick in found if limits[0] <= tick <= limits[1]]
 
 

@@ -180,12 +180,12 @@ def choose(groups: Sequence[Group], metric: str) -> Choice:
 def shared_means(groups: Sequence[Group], name: str) -> list[float]:
     """Mean of a validation number for each group, over the seeds that all groups have if any."""
     measured = [
-        {run.seeds: run.validation[name] for run in group.runs if name in run.validation}
+        [(run.seeds, run.validation[name]) for run in group.runs if name in run.validation]
         for group in groups
     ]
-    shared = set.intersection(*map(set, measured))
+    shared = set.intersection(*({seeds for seeds, _ in one} for one in measured))
     return [
-        statistics.fmean(value for seeds, value in one.items() if not shared or seeds in shared)
+        statistics.fmean(value for seeds, value in one if not shared or seeds in shared)
         for one in measured
     ]
 
@@ -197,7 +197,7 @@ class Comparison:
     Attributes:
         settings: Setting -> its main metric, in the order of the runs.
         methods: Names: those of others in the order of the runs, then this package's own.
-        choices: Method and setting -> what was taken.
+        choices: Method and setting -> what was taken, by setting.
     """
 
     settings: dict[Setting, str]
@@ -215,10 +215,15 @@ class Comparison:
         together: dict[tuple[str, Setting], list[Group]] = defaultdict(list)
         for group in groups:
             together[group.method, group.setting].append(group)
-        choices = {key: choose(some, settings[key[1]]) for key, some in together.items()}
         names = dict.fromkeys(group.method for group in groups)
         # what is compared against comes first, as in the papers' tables
         methods = sorted(names, key=lambda name: [*METHODS].index(name) if name in METHODS else -1)
+        choices = {
+            (method, setting): choose(together[method, setting], metric)
+            for setting, metric in settings.items()
+            for method in methods
+            if (method, setting) in together
+        }
         return cls(settings, tuple(methods), choices)
 
     def chosen(self, setting: Setting) -> dict[str, Group]:

@@ -45,6 +45,12 @@ class Results:
         """Which splits it tells of."""
         return {cell.split for cell in self.cells.values()}
 
+    @property
+    def seeds(self) -> int | None:
+        """The number of seeds behind each cell; None where they differ."""
+        counts = {len(cell.spread.values) for cell in self.cells.values()}
+        return counts.pop() if len(counts) == 1 else None
+
     def best_average(self) -> float | None:
         """The highest average of several."""
         return max(self.averages.values()) if len(self.averages) > 1 else None

@@ -20,9 +20,10 @@ def note(table: Results) -> str:
     splits = table.splits
     where = f"on the {' or '.join(sorted(splits))} split" if splits else "without a metric"
     mark = "; * on the validation split" if splits == {TEST, VALIDATION} else ""
+    seeds = f"{table.seeds} seeds" if (table.seeds or 0) > 1 else "seeds"
     return (
-        f"Mean ± standard deviation over seeds, {where}; metrics in percent, losses in nats{mark}. "
-        "For each method and task the group of runs with the lowest validation loss."
+        f"Mean ± standard deviation over {seeds}, {where}; metrics in percent, losses in "
+        f"nats{mark}. For each method and task the group of runs with the lowest validation loss."
     )
 
 

@@ -66,7 +66,9 @@ def test_a_loss_is_reached_from_above():
 
 def test_levels_are_round_and_lie_between_start_and_best():
     group = group_of(evaluated(1, s0=0.52, s5=0.78, s10=0.93))
-    assert round_levels([group], "accuracy") == [0.6, 0.7, 0.8, 0.9]
+    assert round_levels([group], "accuracy") == [0.7, 0.75, 0.8, 0.85, 0.9]
+    short = group_of(evaluated(1, s0=0.52, s5=0.555))
+    assert round_levels([short], "accuracy") == [0.53, 0.54, 0.55]
     assert round_levels([group_of(evaluated(1, s0=0.5, s5=0.5))], "accuracy") == []
     assert round_levels([group_of(run_of())], "accuracy") == []
 

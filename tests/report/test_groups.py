@@ -51,6 +51,13 @@ def test_further_seeds_of_the_chosen_rates_do_not_flip_the_choice():
     assert choose([apart, chosen], "accuracy").group is apart
 
 
+def test_runs_that_name_no_seed_all_count():
+    """Of another program's runs none may say its seed: the last one must not stand for all."""
+    one = [run_of(seed=None, after=metrics(loss)) for loss in (0.9, 0.1)]
+    two = [run_of(seed=None, after=metrics(loss), rates=(0.1, 0.03)) for loss in (0.3, 0.3)]
+    assert choose([group_of(*one), group_of(*two)], "accuracy").group == group_of(*two)
+
+
 def test_without_a_loss_the_metric_decides_and_a_group_with_a_loss_goes_first():
     bad = group_of(run_of(after=metrics(accuracy=0.5), rates=(0.1, 0.03)))
     good = group_of(run_of(after=metrics(accuracy=0.7)))

@@ -59,13 +59,9 @@ def test_a_plot_says_what_it_shows_and_has_no_colour_of_its_own():
     assert html is not None
     (figure,) = [one for one in read_back(html) if one[0] == "svg"]
     assert figure[1]["role"] == "img"
-    assert (
-        figure[1]["aria-label"].startswith(HOSTILE)
-        and "3 at 1 to 1 at 100" in figure[1]["aria-label"]
-    )
-    assert {"var(--s0)", "var(--s3)", "var(--ink)"} <= set(
-        html.replace(";", '"').replace(" ", '"').split('"')
-    )
+    label = figure[1]["aria-label"]
+    assert label.startswith(HOSTILE) and "adept: 3 at 1 to 1 at 100" in label
+    assert all(f"var(--{name})" in html for name in ("s0", "s3", "ink", "rule"))
     assert "#fe00" not in html and "#fd00" not in html and "#000000" not in html
     assert "http" not in html and "font-family" not in html and "<script" not in html
     assert "step &lt;b&gt;" in html
@@ -86,6 +82,7 @@ def test_tick_labels_keep_their_digits_and_do_not_touch():
 
 def test_decades_are_round_numbers_within_the_limits():
     assert decades((0.15, 3)) == pytest.approx([0.2, 0.5, 1, 2])
+    assert decades((0.15, 18)) == pytest.approx([0.3, 1, 3, 10])
     assert decades((1e-5, 2)) == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1])
 
 

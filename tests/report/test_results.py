@@ -36,7 +36,7 @@ def test_the_test_split_is_shown_where_it_was_measured_else_validation():
 
 
 def test_the_best_is_marked_among_cells_of_one_split():
-    runs = [*measured("adept", 0.8), *measured("dept", 0.9), *measured("dpt", 0.99, test=False)]
+    runs = [*measured("adept", 0.8), *measured("dept", 0.9), *measured("dpt", 0.9, test=False)]
     cells = results(compare(*runs)).cells
     assert [cells[m, SETTING].best for m in ("adept", "dept", "dpt")] == [False, True, False]
     alone = results(compare(*measured("adept", 0.8))).cells
@@ -65,7 +65,14 @@ def test_markdown_has_the_numbers_and_escapes_names():
     assert lines[:2] == ["| method | sst2 (accuracy) |", "| --- | ---: |"]
     assert lines[2] == r"| a\|b\_c | 85.0 ± 7.1 |"  # 0.05 * sqrt(2) = 0.0707
     assert lines[3] == r"| dept | 70.0\* |"
-    assert "validation" in lines[-1]
+    assert "over seeds" in lines[-1] and "* on the validation split" in lines[-1].replace("\\", "")
+
+
+def test_the_number_of_seeds_is_told_where_it_is_one():
+    even = compare(*measured("adept", 0.8, 0.9), *measured("dept", 0.7, 0.6))
+    assert "over 2 seeds" in markdown(even) and "over 2 seeds" in latex(even)
+    assert results(even).seeds == 2
+    assert results(compare(*measured("adept", 0.8, 0.9), *measured("dept", 0.7))).seeds is None
 
 
 def test_latex_escapes_what_latex_would_read():

@@ -14,7 +14,7 @@ GRADUAL = {step: 2.0 * math.exp(-step / 5) for step in range(1, 21)}
 def content_of(
     method: str = "adept",
     task: str | None = "sst2",
-    seed: int = 1,
+    seed: int | None = 1,
     rates: tuple[float, float | None] = (0.3, 0.03),
     after: dict[str, float] | None = None,
     base: str = "somewhere/base",
@@ -28,7 +28,7 @@ def content_of(
     content = {
         "base": {"name_or_path": base, "revision": None, "dtype": "auto", "quantization": "none"},
         "adapter": {"method": method, "num_virtual_tokens": 5, "init_seed": seed},
-        "data": {"kind": "labels", "template": "plain", "train_fingerprint": f"{seed:012}"},
+        "data": {"kind": "labels", "template": "plain", "train_fingerprint": f"{seed!s:0>12}"},
         "arguments": {"model": {}, "data": {"task": task, "k_shot": None}, "training": training},
         "results": {
             "before": {}, "after": {"accuracy": 0.8, "loss": 0.5} if after is None else after,

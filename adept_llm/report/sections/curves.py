@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from adept_llm.report.curves import Curve, measured, reached, round_levels, training_loss
 from adept_llm.report.figures import Line, panel
 from adept_llm.report.groups import LOSS, Comparison, Group, Setting
-from adept_llm.report.html import Html, join, table
+from adept_llm.report.html import Html, element, join, table
 from adept_llm.report.sections.layout import legend, paragraph, plots, section
 
 
@@ -48,7 +48,7 @@ def curves_section(comparison: Comparison, levels: Sequence[float]) -> Html | No
     found = [one for one in tables if one]
     return section(
         "curves", "Curves", told, legend(comparison, sorted(seen)), drawn,
-        join([*found, steps]) if found else None,
+        join([element("div", *found, class_="side"), steps]) if found else None,
     )  # fmt: skip
 
 
@@ -87,7 +87,8 @@ def steps_cell(group: Group, metric: str, level: float) -> str:
     """When, or how many did."""
     found = reached(group, metric, level)
     if found.mean is not None:
-        return f"{found.mean:,.7g}"
+        # the mean of three steps of 50 each has no end
+        return f"{found.mean:,.1f}".removesuffix(".0")
     if not found.runs:
         return ""
     return f"{len(found.steps)} of {found.runs} runs" if found.steps else "–"

@@ -36,6 +36,12 @@ def legend(comparison: Comparison, methods: Sequence[str]) -> Html:
     return element("ul", *entries, class_="legend", aria_label="methods")
 
 
+def first_of(before: Sequence[Sequence[str]], method: str, task: str) -> Html:
+    """The first cell of a row of a method; the page rules a line above a new task."""
+    new = bool(before) and before[-1][1] != task
+    return element("th", method, scope="row", class_="new" if new else None)
+
+
 def numeric(spread: Spread | None, form: str, factor: float = 1.0) -> str:
     """Mean and deviation as text; '' for what is not known."""
     if spread is None:

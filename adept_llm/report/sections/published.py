@@ -29,7 +29,7 @@ def published_section(comparison: Comparison, entries: Sequence[Published]) -> H
     )
     head = ["method", "task", "metric", "published", "base", "source", "ours", "split", "our base"]
     caption = "Published numbers beside ours"
-    return section("published", "Published numbers", told, table(caption, head, rows, "numbers"))
+    return section("published", "Published numbers", told, table(caption, head, rows))
 
 
 def our_number(comparison: Comparison, one: Published, setting: Setting) -> tuple[str, str]:

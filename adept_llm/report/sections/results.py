@@ -6,7 +6,7 @@ from adept_llm.report.costs import COLUMNS, convergence
 from adept_llm.report.groups import LOSS, RATES, Comparison
 from adept_llm.report.html import Html, element, table
 from adept_llm.report.results import TEST, VALIDATION, Cell, Results, results
-from adept_llm.report.sections.layout import numeric, paragraph, section
+from adept_llm.report.sections.layout import first_of, numeric, paragraph, section
 from adept_llm.report.text import note, plain, titles
 
 
@@ -41,21 +41,14 @@ def result_cell(found: Results, cell: Cell | None) -> Html:
     if cell is None:
         return element("td")
     text = plain(found, cell)
-    small = None if one_count(found) else element("small", f" n={len(cell.spread.values)}")
+    small = None if found.seeds else element("small", f" n={len(cell.spread.values)}")
     return element("td", element("strong", text) if cell.best else text, small)
-
-
-def one_count(found: Results) -> int | None:
-    """The number of seeds, where all cells have as many."""
-    counts = {len(cell.spread.values) for cell in found.cells.values()}
-    return counts.pop() if len(counts) == 1 else None
 
 
 def explained(found: Results) -> str:
     """What stands in table 1."""
-    seeds = one_count(found)
-    told = f"Each number is of n = {seeds} seeds" if seeds else "n is the number of seeds"
-    text = f"{note(found)} {told}; the best mean is bold."
+    text = note(found) + " The best mean is bold"
+    text += "." if found.seeds else ", n is the number of seeds."
     if found.splits == {TEST, VALIDATION}:
         text += " Numbers with a star do not compete with the others."
     if found.averages:
@@ -67,17 +60,18 @@ def cost_table(comparison: Comparison) -> Html:
     """One row for each method and task."""
     head = ["method", "task", "runs", "rate", "offset rate"]
     head += [column.title for column in COLUMNS] + ["converged"]
-    rows = []
+    rows: list[list[str]] = []
     for setting in comparison.settings:
+        name = comparison.name(setting)
         for method, group in comparison.chosen(setting).items():
             yes, known = convergence(group)
             rates = [group.rate(name) for name in RATES]
-            if method in METHODS and METHODS[method].offset.default_size is None:
+            if method not in METHODS or METHODS[method].offset.default_size is None:
                 rates[1] = None  # recorded for every run, whether it trains an offset or not
             cells = ["" if rate is None else f"{rate:g}" for rate in rates]
             cells += [numeric(column.of(group), column.form) for column in COLUMNS]
             cells.append(f"{yes} of {known}" if known else "")
-            rows.append([method, comparison.name(setting), str(len(group.runs)), *cells])
+            rows.append([first_of(rows, method, name), name, str(len(group.runs)), *cells])
     return table("What each chosen group of runs took", head, rows, "numbers costs")
 
 

@@ -8,6 +8,8 @@ from adept_llm.report.sections.layout import folded, legend, paragraph, plots, s
 from adept_llm.report.words import QUANTILES, Words, has_adapter, read_words
 
 POINTS = 60
+BUDGET = 1200  # virtual tokens on a page: more would make it slow to open
+LEAST = 10
 
 
 def words_section(comparison: Comparison) -> Html | None:
@@ -38,7 +40,11 @@ def words_section(comparison: Comparison) -> Html | None:
         "words", "Words", told, *gaps,
         legend(comparison, [method for method, _ in moving]) if moving else None,
         plots(figures), size_table(comparison, moving) if moving else None,
-        *(nearest(comparison, key, words) for key, words in found.items() if words.nearest),
+        *(
+            nearest(comparison, key, words, max(LEAST, BUDGET // len(found)))
+            for key, words in found.items()
+            if words.nearest
+        ),
     )  # fmt: skip
 
 
@@ -78,14 +84,16 @@ def size_table(comparison: Comparison, found: dict[tuple[str, Setting], Words]) 
     return table("Size of the offsets", head, rows, "numbers sizes")
 
 
-def nearest(comparison: Comparison, key: tuple[str, Setting], words: Words) -> Html:
-    """The virtual tokens with the words near them."""
+def nearest(comparison: Comparison, key: tuple[str, Setting], words: Words, limit: int) -> Html:
+    """The first virtual tokens with the words near them."""
     method, setting = key
     rows: list[list[str]] = []
-    for number, row in enumerate(words.nearest, 1):
+    for number, row in enumerate(words.nearest[:limit], 1):
         cells = [element("td", element("code", n.word), f" {n.cosine:.2f}") for n in row]
         rows.append([str(number), *cells])
     ranks = [f"{i + 1}." for i in range(len(words.nearest[0]))]
     title = f"{method}, {comparison.name(setting)}: words nearest to each virtual token"
+    if limit < len(words.nearest):
+        title += f", the first {limit} of {len(words.nearest)}"
     caption = f"{method}, {comparison.name(setting)}: nearest words and their cosines"
     return folded(title, table(caption, ["virtual token", *ranks], rows))
