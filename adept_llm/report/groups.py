@@ -156,6 +156,9 @@ class Choice:
 def choose(groups: Sequence[Group], metric: str) -> Choice:
     """The group with the lowest validation loss, over the seeds that all of them have.
 
+    Where some have answered the test split, a search has chosen them before: the others, which may
+    be shorter, are its runs.
+
     A grid is often searched with one seed, and its best point repeated with others. Means over all
     seeds would then compare different seeds, and the choice could flip by adding some. Where the
     groups share no seeds, means are taken over all. Groups without a validation loss stand back
@@ -167,14 +170,16 @@ def choose(groups: Sequence[Group], metric: str) -> Choice:
     """
     if len(groups) == 1:
         return Choice(groups[0])
+    final = [group for group in groups if any(run.test for run in group.runs)] or groups
     for name, sign in ((LOSS, 1), (metric, -1)):
-        known = [group for group in groups if group.metric(name, "validation")]
+        known = [group for group in final if group.metric(name, "validation")]
         if known:
             means = shared_means(known, name)
             best = min(range(len(known)), key=lambda i: sign * means[i])
             rest = tuple(group for group in groups if group is not known[best])
             return Choice(known[best], rest, name)
-    return Choice(groups[0], tuple(groups[1:]))
+    rest = tuple(group for group in groups if group is not final[0])
+    return Choice(final[0], rest)
 
 
 def shared_means(groups: Sequence[Group], name: str) -> list[float]:

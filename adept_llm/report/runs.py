@@ -29,7 +29,8 @@ class Run:
         folder: Where it lies.
         content: Of run.json.
         log: Step -> numbers by name, see `read_log`; empty without a log.
-        test: Metrics on the test split; empty where none were measured.
+        test: Metrics on the test split, of `--do_predict` or of `adept-llm evaluate`; empty where
+            none were measured.
     """
 
     folder: Path
@@ -47,8 +48,8 @@ class Run:
         content = _json(folder / RECORD_FILE, lambda: read_content(folder))
         if not isinstance(content.get("results"), dict):
             return None
-        test = {}
-        if (path := folder / TEST_FILE).is_file():
+        test = numbers(content["results"].get("test"))
+        if not test and (path := folder / TEST_FILE).is_file():
             test = numbers(_json(path, lambda: json.loads(path.read_bytes())))
         log = read_log(folder) if (folder / LOG_FILE).is_file() else {}
         return cls(folder, content, log, test)

@@ -1,5 +1,6 @@
 """How much the rates matter: the groups that differ from the chosen one by their rates alone."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ class Grid:
     Attributes:
         chosen: The rates taken.
         groups: Rates -> runs there.
-        others: Number of groups that differ in more than their rates, and are left out.
+        others: Number of groups that differ from these in more than their rates, and are left out.
     """
 
     chosen: Point
@@ -53,12 +54,17 @@ class Grid:
 
 
 def grid_of(choice: Choice) -> Grid:
-    """The rates that were tried around the chosen group, all else equal."""
-    same = [
-        one
-        for one in (choice.group, *choice.search)
-        if one.key_but_rates == choice.group.key_but_rates
-    ]
+    """The rates that were tried around the chosen group, all else equal among them.
+
+    The largest such family that has the chosen rates: where a search took shorter runs, these.
+    """
+    families: dict[str, list[Group]] = defaultdict(list)
+    for one in (choice.group, *choice.search):
+        families[one.key_but_rates].append(one)
+    rates = point_of(choice.group)
+    same = max(
+        (each for each in families.values() if any(point_of(one) == rates for one in each)), key=len
+    )
     groups = {point_of(group): group for group in same}
     return Grid(point_of(choice.group), groups, 1 + len(choice.search) - len(same))
 

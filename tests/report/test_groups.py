@@ -1,8 +1,11 @@
 """Groups, means and the choice among groups."""
 
+from pathlib import Path
+
 import pytest
 
 from adept_llm.report.groups import Comparison, choose, group_runs, main_metric, spread
+from adept_llm.report.runs import Run
 from adept_llm.report.sensitivity import edges, grid_of
 from tests.report.written import SETTING, content_of, group_of, run_of
 
@@ -34,10 +37,23 @@ def test_mean_and_sample_deviation_by_hand():
 
 
 def test_the_lowest_validation_loss_is_chosen_whatever_metric_and_test_say():
-    low = group_of(run_of(after=metrics(0.4, 0.7), rates=(0.1, 0.03)))
+    low = group_of(run_of(after=metrics(0.4, 0.7), rates=(0.1, 0.03), test={"accuracy": 0.5}))
     high = group_of(run_of(after=metrics(0.6, 0.9), test={"accuracy": 0.99}))
     choice = choose([high, low], "accuracy")
     assert (choice.group, choice.search, choice.by) == (low, (high,), "loss")
+
+
+def test_what_a_search_has_chosen_stands_before_its_shorter_runs():
+    """Those may be luckier on their rows; and sensitivity is shown on them, the choice ringed."""
+    found = [(0.1, 0.3), (0.3, 0.2), (1.0, 0.9)]
+    searched = [group_of(run_of(after=metrics(loss), rates=(r, 0.03))) for r, loss in found]
+    content = content_of(seed=5, after=metrics(0.25), rates=(0.3, 0.03))
+    content["arguments"]["training"]["max_steps"] = 500
+    final = group_of(Run(Path("nowhere"), content, {}, {"accuracy": 0.9}))
+    choice = choose([*searched, final], "accuracy")
+    assert choice.group is final and choice.search == tuple(searched)
+    grid = grid_of(choice)
+    assert grid.chosen == (0.3, 0.03) and grid.values(0) == [0.1, 0.3, 1.0] and grid.others == 1
 
 
 def test_further_seeds_of_the_chosen_rates_do_not_flip_the_choice():

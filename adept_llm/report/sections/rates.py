@@ -30,7 +30,8 @@ def rates_section(comparison: Comparison) -> Html | None:
     left_out = f" Groups that differ in more than their rates, left out: {others}."
     told = paragraph(
         "Validation loss and metric after training, mean over the seeds, by one rate with the "
-        "other as chosen. The chosen rate is ringed. Where it is the lowest or the highest of "
+        "other as chosen; of the search's runs where these were shorter. The chosen rate is "
+        "ringed. Where it is the lowest or the highest of "
         "those tried, a better one may lie beyond." + (left_out if others else "")
     )
     return section(
