@@ -76,6 +76,7 @@ class _Text(NamedTuple):
     prompt_ids: list[int]
     target_ids: list[int]
     id: str = ""
+    passed_over: tuple[tuple[int, int], ...] = ()
 
 
 def short_count(number: int) -> str:
@@ -108,6 +109,7 @@ def estimate(
     num_tokens: int = 256,
     packing: str = "shared_prefix",
     gradient_checkpointing: bool = False,
+    loss_on: str = "target",
 ) -> Needs | None:
     """Count parameters, and the tensors that a step on the meta device saves for its backward pass.
 
@@ -120,6 +122,8 @@ def estimate(
         num_tokens: tokens of each text, virtual tokens not counted.
         packing: shared_prefix or padded.
         gradient_checkpointing: keep the input of each layer only, and one layer's tensors.
+        loss_on: target: a label and EOS; else logits of all tokens are kept, which is too many for
+            the assistant's turns, whose length only the rows know.
 
     Returns:
         The needs, or None for a model whose forward pass cannot be followed on the meta device.
@@ -142,7 +146,8 @@ def estimate(
     packed = packing == "shared_prefix" and not why_not_packed(
         model_config, len(virtual) + num_tokens
     )
-    texts = [_Text([3] * (num_tokens - 2), [4, 2])] * batch_size
+    learnt = 2 if loss_on == "target" else num_tokens - 1
+    texts = [_Text([3] * (num_tokens - learnt), [2] * learnt)] * batch_size
     batch = (packed_batch if packed else padded_batch)(virtual, texts)
     try:
         one, two = (

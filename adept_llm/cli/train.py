@@ -110,7 +110,7 @@ def train_in(
     model_config = check_base(base, config, data, args)
     examples, validation = read_data(data, args.seed)
     tokenizer = load_tokenizer(base.model_name_or_path, base.model_revision)
-    encoder = Encoder(tokenizer, data.template, data.max_length)
+    encoder = Encoder(tokenizer, data.template, data.max_length, data.loss_on)
     train, report = encoder.encode_all(examples)
     check_ids(train, model_config)
     args.check_warmup(number_of_steps(args, len(train)))
@@ -200,7 +200,7 @@ def check_base(
         needs = estimate(
             model_config, config, dtype, base.quantization,
             args.per_device_train_batch_size, data.max_length, args.packing,
-            bool(args.gradient_checkpointing),
+            bool(args.gradient_checkpointing), data.loss_on,
         )  # fmt: skip
         if needs:
             check_device(name, needs, args.use_cpu)
@@ -241,6 +241,7 @@ def data_record(
         train_fingerprint=fingerprint(examples),
         validation_rows=len(validation),
         validation_fingerprint=fingerprint(validation) if validation else "",
+        loss_on=data.loss_on,
     )
 
 

@@ -1,9 +1,10 @@
 """From examples to token ids, without ever moving or cutting a target.
 
 Prompt and target are tokenised apart, so that their boundary is fixed and the prompt's ids are the
-same whatever the target; together only where the loss is on all tokens. What is too long loses words of its context, nothing else: to train on,
-all but the piece that holds the answer (or the beginning); to measure on, it is read in overlapping
-windows, since where the answer stands must not be known.
+same whatever the target; together only where the loss is on all tokens. What is too long loses
+words of its context, nothing else: to train on, all but the piece that holds the answer (or the
+beginning); to measure on, it is read in overlapping windows, since where the answer stands must not
+be known.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,8 +13,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from adept_llm.data.example import Example
-from adept_llm.data.shortening import LongContext
 from adept_llm.data.learnt import LOSSES, Learnt, earlier_turns, gaps, token_spans
+from adept_llm.data.shortening import LongContext
 from adept_llm.data.templates import Prompt, Span, render, target_gap
 from adept_llm.data.tokens import Splitter, Tokens
 from adept_llm.errors import InputError

@@ -31,11 +31,11 @@ with 'Assistant:' instead of 'Answer:'::
 chat is the tokenizer's own chat template; instruction and input are one user's message,
 '{instruction}\n\n{input}'.
 
-reference is the bare line of text that the papers give T5, such as 'sst2 sentence: a joy', or that
-PEFT's comparison of methods gives its models; only the benchmark tasks have one.
+reference is the bare line of text that the papers give T5, such as 'sst2 sentence: a joy', or the
+prompt of PEFT's comparison of methods; only the benchmark tasks have one.
 
 The target follows after one space, hence no text here ends in a space; after chat it follows as the
-chat template itself would write it (see `target_gap`), and an example may say otherwise (its `gap`).
+chat template itself would write it (see `target_gap`). An example may have a `gap` of its own.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Free text without generating it: the mean loss over target tokens, as in training."""
+"""Free text without generating it: the mean loss over tokens, the same loss as is trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

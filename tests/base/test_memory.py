@@ -12,10 +12,11 @@ from tests.builders import ARCHITECTURES, small_model
 CONFIG = AdeptConfig("adept", 5, 3)
 
 
-def really_saved(name, packing, batch, tokens):
+def really_saved(name, packing, batch, tokens, learnt=2):
     """Bytes of the distinct tensors that a real step keeps for its backward pass."""
     model = inject_adapter(small_model(name), CONFIG).train()
-    given = make_batcher(model, packing)([Encoded([3] * (tokens - 2), [4, 2], "", -1, 0)] * batch)
+    row = Encoded([3] * (tokens - learnt), [4] * learnt, "", -1, 0)
+    given = make_batcher(model, packing)([row] * batch)
     inputs, labels = given["inputs"], given["labels"]
     kept = {}
 
@@ -37,6 +38,19 @@ def test_activations_are_what_a_real_step_keeps(name, packing):
     needs = estimate(config, CONFIG, torch.float32, "none", 8, 40, packing)
     real = really_saved(name, packing, 8, 40)
     assert needs.activations == pytest.approx(real, rel=0.25)
+
+
+@pytest.mark.parametrize("packing", ["shared_prefix", "padded"])
+def test_the_logits_of_all_tokens_are_counted(packing):
+    """They are most of what a model with a large vocabulary keeps."""
+    config = small_model("llama-grouped").config
+    needs = estimate(config, CONFIG, torch.float32, "none", 8, 40, packing, loss_on="all")
+    real = really_saved("llama-grouped", packing, 8, 40, learnt=39)
+    assert needs.activations == pytest.approx(real, rel=0.2)
+    assert (
+        needs.activations
+        > 1.1 * estimate(config, CONFIG, torch.float32, "none", 8, 40, packing).activations
+    )
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -1,4 +1,4 @@
-"""What the loss is on: masks and ids line up, whatever the texts, the tokenizer and the template."""
+"""What the loss is on: masks and ids line up, whatever the texts, tokenizer and template."""
 
 import pytest
 from hypothesis import assume, given, settings
@@ -101,9 +101,7 @@ TURNS = st.lists(st.tuples(FILLED, FILLED), min_size=1, max_size=4)
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(turns=TURNS, system=st.none() | FILLED)
 @pytest.mark.parametrize("name", ["chatml", "turn_ending"])
-def test_every_turn_of_the_assistant_and_nothing_else(
-    tokenizers, turn_ending, name, turns, system
-):
+def test_every_turn_of_the_assistant_and_nothing_else(tokenizers, turn_ending, name, turns, system):
     """What is learnt spells what the assistant said; ids are those of the loss on the target."""
     tokenizer = turn_ending if name == "turn_ending" else tokenizers[name]
     messages = [("system", system)] * (system is not None)
