@@ -2,7 +2,7 @@
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable
 from adept_llm.adapters.injection import check_model, inject_adapter, load_adapter
-from adept_llm.adapters.layer import AdeptEmbedding, get_adapter
+from adept_llm.adapters.layer import AdeptEmbedding, get_adapter, without_adapter
 from adept_llm.adapters.merge import merge_adapter
 from adept_llm.adapters.methods import METHODS
 from adept_llm.adapters.saved import read_adapter, save_adapter
@@ -19,4 +19,5 @@ __all__ = [
     "merge_adapter",
     "read_adapter",
     "save_adapter",
+    "without_adapter",
 ]

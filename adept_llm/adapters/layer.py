@@ -9,7 +9,8 @@ formulas (for ADePT W1/u, W2*u, b2*u, P*u are the plain values), and makes one l
 tables of any scale.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -53,6 +54,7 @@ class AdeptEmbedding(nn.Module):
         # ZeRO-3 takes parameters away between calls, and their shapes with them
         self.shapes = {name: tuple(p.shape) for name, p in self.trained_parameters().items()}
         self.position_ids: Tensor | None = None
+        self.active = True  # see `without_adapter`
 
     @property
     def weight(self) -> Tensor:
@@ -126,8 +128,9 @@ class AdeptEmbedding(nn.Module):
         word_ids = torch.where(is_word, input_ids, 0)
         rows: Tensor = self.base(word_ids)
         with torch.autocast(rows.device.type, enabled=False):
-            rows = self.adapt_rows(rows, word_ids, self._positions(input_ids))
-            if self.config.num_virtual_tokens:
+            if self.active:
+                rows = self.adapt_rows(rows, word_ids, self._positions(input_ids))
+            if self.active and self.config.num_virtual_tokens:
                 index = (input_ids - self.table.vocab_size).clamp(min=0)
                 virtual = F.embedding(index, self.prompt_rows(rows.dtype))
                 rows = torch.where(is_word[..., None], rows, virtual)
@@ -157,6 +160,21 @@ def get_adapter(model: "PreTrainedModel") -> AdeptEmbedding:
     if not isinstance(embedding, AdeptEmbedding):
         raise InputError("model: has no adapter; call inject_adapter or load_adapter first")
     return embedding
+
+
+@contextmanager
+def without_adapter(model: "PreTrainedModel") -> Iterator[None]:
+    """Let an injected model be its frozen base: words are read from E, and there is no P.
+
+    Raises:
+        InputError: if it has no adapter.
+    """
+    adapter = get_adapter(model)
+    adapter.active = False
+    try:
+        yield
+    finally:
+        adapter.active = True
 
 
 def embed_scale_of(base: nn.Embedding) -> float | None:

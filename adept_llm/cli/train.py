@@ -269,6 +269,7 @@ def format_result(method: str, result: Result, args: AdeptTrainingArguments) -> 
         ["steps", str(result.steps)],
         ["examples/s", f"{result.examples_per_second:.1f}"],
         ["tokens/s", f"{result.tokens_per_second:.0f}"],
+        ["peak memory", f"{result.peak_memory_gb:.2f} GB"],
         ["adapter", str(args.output_dir)],
     ]
     return format_columns([method, ""], rows)
