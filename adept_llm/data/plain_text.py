@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adept_llm.data.encoding import Encoded
+from adept_llm.data.encoded import Encoded
 from adept_llm.data.rows import read_rows
 from adept_llm.data.sampling import sample
 from adept_llm.data.tokens import Splitter
