@@ -52,6 +52,7 @@ class DataRecord:
         train_fingerprint: Of the training examples, see `data.fingerprint`.
         validation_rows: Measured examples.
         validation_fingerprint: Of the measured examples, '' where there were none.
+        loss_on: What was learnt of a row, see `data.Encoder`.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class DataRecord:
     train_fingerprint: str
     validation_rows: int = 0
     validation_fingerprint: str = ""
+    loss_on: str = "target"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
@@ -71,6 +73,8 @@ class DataRecord:
             raise TypeError("labels: are no strings")
         if type(self.max_length) is not int or not isinstance(self.template, str):
             raise TypeError("template, max_length: are no string and number")
+        if not isinstance(self.loss_on, str):
+            raise TypeError("loss_on: is no string")
 
 
 @dataclass(frozen=True)

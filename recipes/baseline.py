@@ -9,7 +9,6 @@ it takes but for the adapter's. It leaves run.json, log.jsonl and predictions.js
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,7 @@ from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 from adept_llm.training.data import read_data, read_test
 from adept_llm.training.log_file import LOG_FILE
+from adept_llm.training.peak_memory import peak_memory_gb, start_counting
 from adept_llm.training.run import Result
 from adept_llm.training.run_folder import claimed, clear, is_finished
 
@@ -91,6 +91,7 @@ def main(argv: Sequence[str]) -> None:
         model: Any = load_model(base.model_name_or_path, base.model_revision, dtype)
         batcher = make_batcher(model, args.packing, data.max_length)
         model, trained = prepared(model, baseline)
+        start_counting(embedding_device(model))
         record = RunRecord.start(
             BaseRecord(base.model_name_or_path, base.model_revision, base.dtype, "none"),
             asdict(baseline),
@@ -100,7 +101,7 @@ def main(argv: Sequence[str]) -> None:
         result = tune(model, trained, train, batcher, measure, args, base.dtype == "bfloat16")
         with computing(baseline.method == "full" and base.dtype == "bfloat16"):
             result = replace(result, test=Answered(test, folder)(model, batcher))
-        record.finished(asdict(result) | {"peak_memory_gb": peak_memory()}).write(folder)
+        record.finished(asdict(result)).write(folder)
         print(baseline.method, result.after, result.test)
 
 
@@ -177,7 +178,10 @@ def tune(
     count = sum(p.numel() for p in trained)
     mean = sum(losses) / len(losses) if losses else float("nan")
     rate = 1 / seconds if seconds else 0.0
-    return Result(before, after, mean, count, steps, examples * rate, tokens * rate, seconds)
+    return Result(
+        before, after, mean, count, steps, examples * rate, tokens * rate, seconds,
+        round(peak_memory_gb(embedding_device(model)), 3),
+    )  # fmt: skip
 
 
 def loss_of(model: Any, batch: Batch) -> torch.Tensor:
@@ -234,13 +238,6 @@ def behind(measure: AnswerMeasure, shots: list[int]) -> AnswerMeasure:
         for each in measure.windows
     )
     return replace(measure, windows=windows)
-
-
-def peak_memory() -> float:
-    """Most memory that was in use, in GB: of the GPU where there is one, else of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":

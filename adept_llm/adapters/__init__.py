@@ -7,6 +7,7 @@ from adept_llm.adapters.layer import (
     embedding_device,
     get_adapter,
     virtual_token_ids,
+    without_adapter,
 )
 from adept_llm.adapters.merge import merge_adapter
 from adept_llm.adapters.methods import METHODS
@@ -26,4 +27,5 @@ __all__ = [
     "read_adapter",
     "save_adapter",
     "virtual_token_ids",
+    "without_adapter",
 ]

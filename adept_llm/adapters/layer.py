@@ -10,7 +10,8 @@ tables of any scale. With `units="plain"` u is 1: the layer computes with E itse
 code does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -55,6 +56,7 @@ class AdeptEmbedding(nn.Module):
         # ZeRO-3 takes parameters away between calls, and their shapes with them
         self.shapes = {name: tuple(p.shape) for name, p in self.trained_parameters().items()}
         self.position_ids: Tensor | None = None
+        self.active = True  # see `without_adapter`
 
     @property
     def weight(self) -> Tensor:
@@ -128,8 +130,9 @@ class AdeptEmbedding(nn.Module):
         word_ids = torch.where(is_word, input_ids, 0)
         rows: Tensor = self.base(word_ids)
         with torch.autocast(rows.device.type, enabled=False):
-            rows = self.adapt_rows(rows, word_ids, self._positions(input_ids))
-            if self.config.num_virtual_tokens:
+            if self.active:
+                rows = self.adapt_rows(rows, word_ids, self._positions(input_ids))
+            if self.active and self.config.num_virtual_tokens:
                 index = (input_ids - self.table.vocab_size).clamp(min=0)
                 virtual = F.embedding(index, self.prompt_rows(rows.dtype))
                 rows = torch.where(is_word[..., None], rows, virtual)
@@ -170,6 +173,21 @@ def virtual_token_ids(model: "PreTrainedModel") -> list[int]:
 def embedding_device(model: "PreTrainedModel") -> torch.device:
     """Where ids are read; a model may lie on several devices."""
     return cast(Tensor, model.get_input_embeddings().weight).device
+
+
+@contextmanager
+def without_adapter(model: "PreTrainedModel") -> Iterator[None]:
+    """Let an injected model be its frozen base: words are read from E, and there is no P.
+
+    Raises:
+        InputError: if it has no adapter.
+    """
+    adapter = get_adapter(model)
+    adapter.active = False
+    try:
+        yield
+    finally:
+        adapter.active = True
 
 
 def embed_scale_of(base: nn.Embedding) -> float | None:

@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 GIB = 2**30
+# the logits, their gradient and that of their log-softmax live at once, all but saved ones in fp32
+PASSING_BYTES_PER_LOGIT = 3 * 4
 # a step of a larger base takes minutes on a CPU: nobody does that unawares
 MOST_WITHOUT_GPU = 1_000_000_000
-LLAMA_2: dict[str, Any] = {"vocab_size": 32000, "max_position_embeddings": 4096}
+LLAMA_2: dict[str, Any] = {
+    "vocab_size": 32000, "max_position_embeddings": 4096, "dtype": torch.float16,
+}  # fmt: skip
 # shapes of models whose config.json may be out of reach (the hub gives them to registered users)
 KNOWN_SHAPES: dict[str, dict[str, Any]] = {
     "meta-llama/Llama-2-7b-hf": {
@@ -37,6 +41,11 @@ KNOWN_SHAPES: dict[str, dict[str, Any]] = {
     "meta-llama/Llama-2-13b-hf": {
         **LLAMA_2, "hidden_size": 5120, "intermediate_size": 13824,
         "num_hidden_layers": 40, "num_attention_heads": 40,
+    },
+    "meta-llama/Llama-3.2-3B": {
+        "vocab_size": 128256, "max_position_embeddings": 131072, "hidden_size": 3072,
+        "intermediate_size": 8192, "num_hidden_layers": 28, "num_attention_heads": 24,
+        "num_key_value_heads": 8, "tie_word_embeddings": True, "dtype": torch.bfloat16,
     },
 }  # fmt: skip
 # NF4 with double quantisation: 4 bits, 8 bits for each 64 weights, 32 bits for each 64 * 256
@@ -54,7 +63,7 @@ class Needs:
     adapter: int
     """fp32 values, gradients and AdamW's two moments of the trained parameters."""
     activations: int
-    """What a micro-batch keeps for its backward pass."""
+    """What a micro-batch keeps for its backward pass, and the passing copies of its logits."""
 
     @property
     def total(self) -> int:
@@ -76,6 +85,7 @@ class _Text(NamedTuple):
     prompt_ids: list[int]
     target_ids: list[int]
     id: str = ""
+    passed_over: tuple[tuple[int, int], ...] = ()
 
 
 def short_count(number: int) -> str:
@@ -96,7 +106,7 @@ def known_shape(name_or_path: str) -> Any | None:
     from transformers import LlamaConfig
 
     shape = KNOWN_SHAPES.get(name_or_path)
-    return LlamaConfig(**shape, dtype=torch.float16) if shape else None
+    return LlamaConfig(**shape) if shape else None
 
 
 def estimate(
@@ -108,8 +118,12 @@ def estimate(
     num_tokens: int = 256,
     packing: str = "shared_prefix",
     gradient_checkpointing: bool = False,
+    loss_on: str = "target",
 ) -> Needs | None:
     """Count parameters, and the tensors that a step on the meta device saves for its backward pass.
+
+    What passes is counted of the logits alone; with the loss on all tokens and a large vocabulary
+    it is most of a step's peak.
 
     Args:
         model_config: the base's configuration.
@@ -120,6 +134,8 @@ def estimate(
         num_tokens: tokens of each text, virtual tokens not counted.
         packing: shared_prefix or padded.
         gradient_checkpointing: keep the input of each layer only, and one layer's tensors.
+        loss_on: target: a label and EOS; else logits of all tokens are kept, which is too many for
+            the assistant's turns, whose length only the rows know.
 
     Returns:
         The needs, or None for a model whose forward pass cannot be followed on the meta device.
@@ -142,7 +158,8 @@ def estimate(
     packed = packing == "shared_prefix" and not why_not_packed(
         model_config, len(virtual) + num_tokens
     )
-    texts = [_Text([3] * (num_tokens - 2), [4, 2])] * batch_size
+    learnt = 2 if loss_on == "target" else num_tokens - 1
+    texts = [_Text([3] * (num_tokens - learnt), [2] * learnt)] * batch_size
     batch = (packed_batch if packed else padded_batch)(virtual, texts)
     try:
         one, two = (
@@ -157,6 +174,7 @@ def estimate(
     # the adapter's own fp32 rows: E[x] / u, the offset, their sum
     tokens, layers = batch["inputs"]["input_ids"].numel(), model_config.num_hidden_layers
     activations = rest + 3 * tokens * model_config.hidden_size * 4
+    activations += PASSING_BYTES_PER_LOGIT * batch["labels"].numel() * model_config.vocab_size
     if gradient_checkpointing:
         activations += layer + layers * tokens * model_config.hidden_size * dtype.itemsize
     else:

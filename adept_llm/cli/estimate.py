@@ -8,6 +8,7 @@ from adept_llm.base.loading import load_config, pick_dtype
 from adept_llm.base.memory import estimate, gib, known_shape
 from adept_llm.cli.columns import print_columns
 from adept_llm.cli.parsing import parse
+from adept_llm.data import LOSSES
 from adept_llm.errors import InputError
 from adept_llm.packing import PACKINGS
 from adept_llm.training.arguments import DTYPES
@@ -28,6 +29,7 @@ class EstimateArguments:
     packing: str = field(
         default="shared_prefix", metadata={"help": "or padded", "choices": PACKINGS}
     )
+    loss_on: str = field(default="target", metadata={"help": "as in train", "choices": LOSSES})
 
     def __post_init__(self) -> None:
         if self.per_device_train_batch_size < 1:
@@ -46,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
         for checkpointing in (False, True):
             needs = estimate(
                 config, adapter, dtype, quantization, args.per_device_train_batch_size,
-                args.num_tokens, args.packing, checkpointing,
+                args.num_tokens, args.packing, checkpointing, args.loss_on,
             )  # fmt: skip
             if needs is None:
                 raise InputError(f"model_name_or_path: {config.model_type} cannot be estimated")

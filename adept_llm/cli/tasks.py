@@ -67,7 +67,8 @@ def row_of(task: Task) -> list[str]:
     words = list(task.labels.values())
     if len(words) > WORDS_SHOWN:
         words = [words[0], words[1], "..", words[-1]]
-    splits = (str(task.splits[name]) for name in ("train", "validation", "test"))
+    named = (task.all_splits[name] for name in ("train", "validation", "test"))
+    splits = (str(part) if of is task else f"{of.name} {part}" for of, part in named)
     return [
         task.name, f"{source}@{task.revision[:7]}", *splits, ", ".join(task.metrics),
         " / ".join(words) or "free text",

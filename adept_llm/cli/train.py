@@ -114,7 +114,7 @@ def train_in(
     model_config = check_base(base, config, data, args)
     examples, validation = read_data(data, args.seed)
     tokenizer = load_tokenizer(base.model_name_or_path, base.model_revision)
-    encoder = Encoder(tokenizer, data.template, data.max_length)
+    encoder = Encoder(tokenizer, data.template, data.max_length, data.loss_on)
     train, report = encoder.encode_all(examples)
     check_ids(train, model_config)
     steps = number_of_steps(args, len(train))
@@ -217,7 +217,7 @@ def check_base(
         needs = estimate(
             model_config, config, dtype, base.quantization,
             args.per_device_train_batch_size, data.max_length, args.packing,
-            bool(args.gradient_checkpointing),
+            bool(args.gradient_checkpointing), data.loss_on,
         )  # fmt: skip
         if needs:
             check_device(name, needs, args.use_cpu)
@@ -258,6 +258,7 @@ def data_record(
         train_fingerprint=fingerprint(examples),
         validation_rows=len(validation),
         validation_fingerprint=fingerprint(validation) if validation else "",
+        loss_on=data.loss_on,
     )
 
 
@@ -286,6 +287,7 @@ def format_result(method: str, result: Result, args: AdeptTrainingArguments) -> 
         ["steps", str(result.steps)],
         ["examples/s", f"{result.examples_per_second:.1f}"],
         ["tokens/s", f"{result.tokens_per_second:.0f}"],
+        ["peak memory", f"{result.peak_memory_gb:.2f} GB"],
         ["adapter", str(args.output_dir)],
     ]
     return format_columns([method, ""], rows)

@@ -1,12 +1,15 @@
 """Rows and text become token ids: files, templates, tokenising, encoding."""
 
-from adept_llm.data.encoding import Encoded, Encoder, Report
+from adept_llm.data.encoded import Encoded, Report
+from adept_llm.data.encoding import Encoder
 from adept_llm.data.example import Example, fingerprint
 from adept_llm.data.instruction_files import own_examples, read_instructions
 from adept_llm.data.labels import describe_answers, label_set
+from adept_llm.data.learnt import LOSSES
 from adept_llm.data.templates import TEMPLATES
 
 __all__ = [
+    "LOSSES",
     "TEMPLATES",
     "Encoded",
     "Encoder",

@@ -1,9 +1,10 @@
 """From examples to token ids, without ever moving or cutting a target.
 
 Prompt and target are tokenised apart, so that their boundary is fixed and the prompt's ids are the
-same whatever the target. What is too long loses words of its context, nothing else: to train on,
-all but the piece that holds the answer (or the beginning); to measure on, it is read in overlapping
-windows, since where the answer stands must not be known.
+same whatever the target; together only where the loss is on all tokens. What is too long loses
+words of its context, nothing else: to train on, all but the piece that holds the answer (or the
+beginning); to measure on, it is read in overlapping windows, since where the answer stands must not
+be known.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from adept_llm.data.encoded import Encoded, Report
 from adept_llm.data.example import Example
+from adept_llm.data.learnt import LOSSES, Learnt, earlier_turns, gaps, token_spans
 from adept_llm.data.shortening import LongContext
 from adept_llm.data.templates import Prompt, render, target_gap
 from adept_llm.data.tokens import Splitter, Tokens
@@ -22,57 +25,6 @@ if TYPE_CHECKING:
 
 CHUNK = 1000  # examples tokenised in one call: the tokenizers library spreads a call over all cores
 DROPPED_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """An example as token ids, without virtual tokens.
-
-    Attributes:
-        prompt_ids: BOS if the tokenizer is in the habit of adding one, then the prompt.
-        target_ids: The target and EOS.
-        id: The example's id.
-        label: Index of the target in the example's labels; -1 for free text.
-        truncated: Number of tokens by which the prompt is shorter than with its whole context.
-    """
-
-    prompt_ids: list[int]
-    target_ids: list[int]
-    id: str
-    label: int
-    truncated: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of a set of examples; `str` gives one line for the log.
-
-    Attributes:
-        kept: Number of encoded examples, shortened ones included.
-        truncated: Number of examples whose context was shortened or is read in windows.
-        dropped: Number of examples that do not fit even without their context.
-        first_dropped: 'id: reason' of the first few of them.
-        mean_length: Mean number of tokens of prompt and target of the encoded sequences.
-        longest: Largest such number.
-        windows: Number of encoded sequences: that of the kept examples, or more.
-    """
-
-    kept: int
-    truncated: int
-    dropped: int
-    first_dropped: tuple[str, ...]
-    mean_length: float
-    longest: int
-    windows: int
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        windows = f" in {self.windows} windows" if self.windows > self.kept else ""
-        line = (
-            f"{self.kept} examples{windows} of {self.mean_length:.1f} tokens on average, "
-            f"{self.longest} at most; {self.truncated} shortened, {self.dropped} dropped"
-        )
-        return f"{line} ({'; '.join(self.first_dropped)})" if self.dropped else line
 
 
 @dataclass
@@ -88,15 +40,21 @@ class Encoder:
         template: 'plain', 'alpaca', 'chat' or 'reference'.
         max_length: Largest number of tokens of prompt and target together; virtual tokens are not
             counted.
+        loss_on: What `encode` and `encode_all` give to be learnt. 'target': the target and EOS.
+            'all': every token but the first, be it BOS or a word; prompt and target are one text
+            then, tokenised together. 'assistant': every turn of the assistant in a conversation,
+            with its EOS where the chat template writes one; elsewhere as 'target'.
 
     Raises:
         InputError: The tokenizer is slow or knows no EOS, the template is unknown or 'chat' and the
-            tokenizer has no chat template, or `max_length` is below 2.
+            tokenizer has no chat template, `max_length` is below 2, or `loss_on` is unknown or
+            'assistant' without a chat template.
     """
 
     tokenizer: "PreTrainedTokenizerBase"
     template: str
     max_length: int
+    loss_on: str = "target"
     _gap: str = field(init=False, repr=False)
     _splitter: Splitter = field(init=False, repr=False)
     _label_ids: dict[tuple[str, ...], list[list[int]]] = field(init=False, repr=False)
@@ -106,6 +64,13 @@ class Encoder:
         self._splitter = Splitter(self.tokenizer)
         if self.max_length < 2:
             raise InputError(f"max_length must be at least 2, not {self.max_length}")
+        if self.loss_on not in LOSSES:
+            raise InputError(f"loss_on: {self.loss_on!r} is unknown; known: {', '.join(LOSSES)}")
+        if self.loss_on == "assistant" and self.template != "chat":
+            raise InputError(
+                f"loss_on: template {self.template!r} does not mark the assistant's turns; give "
+                "--template chat, or --loss_on target"
+            )
         # An unknown template is refused here rather than at the first example.
         asked = "" if self.template == "reference" else "a"
         render(self.template, Example(asked, "b", "c", id="probe"), self.tokenizer)
@@ -122,9 +87,10 @@ class Encoder:
             The ids, or None where the example does not fit even with an empty context.
 
         Raises:
-            InputError: The chat template refuses the conversation.
+            InputError: The chat template refuses the conversation, or hides whose turn it is where
+                the loss is on the assistant's.
         """
-        ((found, *_),) = self._encode_chunk([example], None, _one_piece)
+        ((found, *_),) = self._encode_chunk([example], None, _one_piece, self.loss_on)
         return found if isinstance(found, Encoded) else None
 
     def encode_each(self, examples: Iterable[Example]) -> "list[Encoded | str]":
@@ -156,7 +122,7 @@ class Encoder:
         Raises:
             InputError: Nothing is left, or as `encode`.
         """
-        kept, report = self._encode_stream(examples, None, _one_piece)
+        kept, report = self._encode_stream(examples, None, _one_piece, self.loss_on)
         return [one for each in kept for one in each], report
 
     def encode_windows(
@@ -187,19 +153,20 @@ class Encoder:
         Returns:
             One list of ids per word.
         """
-        return self._tokenize_targets(list(labels)) if labels else []
+        return self._splitter.continuations(_behind(self._gap, labels)) if labels else []
 
     def _encode_stream(
         self,
         examples: Iterable[Example],
         max_new_tokens: int | None,
         cut: "_Cut",
+        loss_on: str = "target",
     ) -> tuple[list[list[Encoded]], Report]:
         encoded: list[list[Encoded]] = []
         dropped: list[str] = []
         stream = iter(examples)
         while chunk := list(islice(stream, CHUNK)):
-            found = self._encode_chunk(chunk, max_new_tokens, cut)
+            found = self._encode_chunk(chunk, max_new_tokens, cut, loss_on)
             for example, each in zip(chunk, found, strict=True):
                 encoded.append([one for one in each if isinstance(one, Encoded)])
                 dropped += [f"{example.id}: {one}" for one in each if isinstance(one, str)]
@@ -222,20 +189,30 @@ class Encoder:
         )
 
     def _encode_chunk(
-        self, examples: Sequence[Example], max_new_tokens: int | None, cut: "_Cut"
+        self,
+        examples: Sequence[Example],
+        max_new_tokens: int | None,
+        cut: "_Cut",
+        loss_on: str = "target",
     ) -> "list[list[Encoded | str]]":
         """Each example's sequences, or one reason why it does not fit."""
         prompts = [render(self.template, example, self.tokenizer) for example in examples]
-        tokens = self._splitter.prompts([prompt.text for prompt in prompts])
-        targets = self._tokenize_targets([example.target for example in examples])
+        answers = [self._answer(example) for example in examples]
         self._remember_labels(examples)
+        joint = loss_on == "all"
+        if joint:
+            pairs = zip(prompts, answers, strict=True)
+            prompts = [one._replace(text=one.text + answer) for one, answer in pairs]
+        tokens = self._splitter.prompts([prompt.text for prompt in prompts])
+        targets = [[] for _ in answers] if joint else self._splitter.continuations(answers)
         fitted = [
             _Fitted(
                 example,
                 prompt,
                 ids,
                 [*target, self._splitter.eos],
-                self._room(example, target, max_new_tokens),
+                self._room(example, target, max_new_tokens, joint),
+                self._learnt(example, prompt, ids, loss_on),
             )
             for example, prompt, ids, target in zip(examples, prompts, tokens, targets, strict=True)
         ]
@@ -244,13 +221,34 @@ class Encoder:
             next(shortened) if one.too_long else [one.encoded(one.tokens.ids)] for one in fitted
         ]
 
-    def _room(self, example: Example, target: list[int], max_new_tokens: int | None) -> int:
-        """Tokens that a prompt may have.
+    def _answer(self, example: Example) -> str:
+        """The target with the white space in front of it."""
+        gap = self._gap if example.gap is None else example.gap
+        (answer,) = _behind(gap, [example.target])
+        return answer
+
+    def _learnt(self, example: Example, prompt: Prompt, tokens: Tokens, loss_on: str) -> Learnt:
+        """What is learnt of the tokens in front of EOS or of the target."""
+        if loss_on == "all":
+            return Learnt(first=max(1, len(self._splitter.prefix)))
+        if loss_on == "assistant" and example.messages:
+            turns = earlier_turns(example, prompt.text, self.tokenizer)
+            return Learnt(spans=token_spans(tokens, prompt.text, turns))
+        return Learnt()
+
+    def _room(
+        self, example: Example, target: list[int], max_new_tokens: int | None, joint: bool
+    ) -> int:
+        """Tokens that a prompt may have, its target among them where they are one text.
 
         Were room kept for the target's own length where it is to be told, the length of a
         shortened prompt would give the answer away.
         """
-        longest = max([0, *map(len, self._label_ids.get(example.labels, []))])
+        labels = self._label_ids.get(example.labels, [])
+        longest = max([0, *map(len, labels)])
+        if joint and labels:
+            longest -= len(labels[example.labels.index(example.target)])
+            return self.max_length - longest - 1
         return self.max_length - (longest or max_new_tokens or len(target)) - 1
 
     def _shorten(self, fitted: "Sequence[_Fitted]", cut: "_Cut") -> "Iterator[list[Encoded | str]]":
@@ -289,13 +287,6 @@ class Encoder:
         ids = iter(self.label_ids([word for labels in new for word in labels]))
         self._label_ids.update({labels: list(islice(ids, len(labels))) for labels in new})
 
-    def _tokenize_targets(self, targets: list[str]) -> list[list[int]]:
-        """A target that brings white space of its own (say, code) gets no gap in front."""
-        gap = self._gap
-        return self._splitter.continuations(
-            [text if text[:1].isspace() else gap + text for text in targets]
-        )
-
 
 class _Fitted(NamedTuple):
     """An example's tokens, and how many of its prompt there is room for."""
@@ -305,6 +296,7 @@ class _Fitted(NamedTuple):
     tokens: Tokens
     target_ids: list[int]
     room: int
+    learnt: Learnt
 
     @property
     def too_long(self) -> bool:
@@ -316,7 +308,14 @@ class _Fitted(NamedTuple):
         one = self.example
         label = one.labels.index(one.target) if one.labels else -1
         truncated = len(self.tokens.ids) - len(prompt_ids)
-        return Encoded(prompt_ids, self.target_ids, one.id, label, truncated)
+        spans = self.learnt.of(len(prompt_ids))
+        first, ids = spans[0][0], prompt_ids + self.target_ids
+        return Encoded(ids[:first], ids[first:], one.id, label, truncated, gaps(spans))
+
+
+def _behind(gap: str, targets: Sequence[str]) -> list[str]:
+    """Targets behind a gap; one that brings white space of its own (say, code) gets none."""
+    return [text if text[:1].isspace() else gap + text for text in targets]
 
 
 _Cut = Callable[[LongContext, Prompt, int], list[tuple[int, int]]]

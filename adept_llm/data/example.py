@@ -35,6 +35,7 @@ class Example:
         answers: What metrics compare a prediction with, if it is not the target: all accepted
             answers, the exact score, or the tests that a program has to pass.
         group: Examples that one metric counts as one (MultiRC's answers to one question).
+        gap: White space between prompt and target; None is what the template has there.
 
     Raises:
         InputError: The target is empty or not a label, the prompt is empty or has two forms, or a
@@ -51,6 +52,7 @@ class Example:
     focus: tuple[int, int] | None = None
     answers: tuple[str, ...] = ()
     group: str = ""
+    gap: str | None = None
 
     def __post_init__(self) -> None:
         """Check the form and the texts."""
@@ -79,7 +81,7 @@ def fingerprint(examples: Iterable[Example]) -> str:
     digest = sha256()
     for one in examples:
         parts = (one.instruction, one.input, one.target, one.labels, one.messages, one.answers)
-        digest.update(repr(parts).encode())
+        digest.update(repr(parts if one.gap is None else (*parts, one.gap)).encode())
     return digest.hexdigest()[:12]
 
 

@@ -31,13 +31,14 @@ with 'Assistant:' instead of 'Answer:'::
 chat is the tokenizer's own chat template; instruction and input are one user's message,
 '{instruction}\n\n{input}'.
 
-reference is the bare line of text that the papers give T5, such as 'sst2 sentence: a joy'; only
-the benchmark tasks have one.
+reference is the bare line of text that the papers give T5, such as 'sst2 sentence: a joy', or the
+prompt of PEFT's comparison of methods; only the benchmark tasks have one.
 
 The target follows after one space, hence no text here ends in a space; after chat it follows as the
-chat template itself would write it (see `target_gap`).
+chat template itself would write it (see `target_gap`). An example may have a `gap` of its own.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from adept_llm.data.example import Example
@@ -127,6 +128,23 @@ def target_gap(template: str, tokenizer: "PreTrainedTokenizerBase") -> str:
     return gap if answered.startswith(prompt) and not gap.strip() else ""
 
 
+def render_messages(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[tuple[str, str]], where: str
+) -> str:
+    """A conversation as the chat template writes it, up to the assistant's next answer.
+
+    Args:
+        tokenizer: With the template.
+        messages: Pairs of role and content.
+        where: For messages.
+
+    Raises:
+        InputError: As `render`.
+    """
+    said = [{"role": role, "content": content} for role, content in messages]
+    return _apply_chat_template(tokenizer, said, True, where)
+
+
 def _plain(example: Example) -> Prompt:
     if example.messages:
         return Prompt(f"{_lines(example)}\nAssistant:", (0, 0))
@@ -145,8 +163,7 @@ def _alpaca(example: Example) -> Prompt:
 
 def _chat(example: Example, tokenizer: "PreTrainedTokenizerBase") -> Prompt:
     if example.messages:
-        messages = [{"role": role, "content": content} for role, content in example.messages]
-        return Prompt(_apply_chat_template(tokenizer, messages, True, example.id), (0, 0))
+        return Prompt(render_messages(tokenizer, example.messages, example.id), (0, 0))
     if not (example.instruction and example.input):
         content = example.instruction or example.input
         return Prompt(_user_turn(tokenizer, content, example.id), (0, 0))

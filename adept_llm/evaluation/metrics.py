@@ -15,6 +15,7 @@ from decimal import Decimal, InvalidOperation
 from adept_llm.data import Example
 from adept_llm.errors import InputError
 from adept_llm.evaluation.programs.check import passes
+from adept_llm.evaluation.stated_number import stated_number
 
 Metric = Callable[[Sequence[Example], Sequence[str]], float]
 
@@ -145,6 +146,7 @@ METRICS: dict[str, Metric] = {
     "exact_match": exact_match,
     "token_f1": token_f1,
     "final_number": final_number,
+    "stated_number": stated_number,
     "pass@1": PassAt(1),
     "pass@10": PassAt(10),
 }

@@ -1,4 +1,4 @@
-"""Free text without generating it: the mean loss over target tokens, as in training."""
+"""Free text without generating it: the mean loss over tokens, the same loss as is trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,23 +42,37 @@ class TokenLoss:
         encoded, report = encoder.encode_all(examples)
         return cls(tuple(encoded), report, batch_size)
 
-    @torch.no_grad()
     def __call__(self, model: "PreTrainedModel", batcher: Batcher) -> dict[str, float]:
-        """Cross-entropy in nats per target token, EOS included."""
-        model.eval()
-        device = embedding_device(model)
-        # neighbours of like length waste the least padding
-        order = sorted(self.encoded, key=lambda e: len(e.prompt_ids) + len(e.target_ids))
-        total, count = 0.0, 0
-        for start in range(0, len(order), self.batch_size):
-            batch = batcher(order[start : start + self.batch_size])
-            inputs = {
-                name: value.to(device) if isinstance(value, Tensor) else value
-                for name, value in batch["inputs"].items()
-            }
-            labels = batch["labels"].to(device)
-            total += summed_loss(model(**inputs, use_cache=False).logits, labels).item()
-            count += int((labels != IGNORED).sum())
-        return {"loss": total / count}
+        """Cross-entropy in nats per learnt token, EOS included."""
+        return {"loss": mean_loss(model, batcher, self.encoded, self.batch_size)}
 
     at_end = __call__
+
+
+@torch.no_grad()
+def mean_loss(
+    model: "PreTrainedModel", batcher: Batcher, encoded: Sequence[Encoded], batch_size: int
+) -> float:
+    """Cross-entropy in nats per predicted token, over all tokens of all examples.
+
+    Args:
+        model: An injected model; it is put into evaluation mode.
+        batcher: The model's.
+        encoded: The examples.
+        batch_size: Examples in a batch.
+    """
+    model.eval()
+    device = embedding_device(model)
+    # neighbours of like length waste the least padding
+    order = sorted(encoded, key=lambda e: len(e.prompt_ids) + len(e.target_ids))
+    total, count = 0.0, 0
+    for start in range(0, len(order), batch_size):
+        batch = batcher(order[start : start + batch_size])
+        inputs = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in batch["inputs"].items()
+        }
+        labels = batch["labels"].to(device)
+        total += summed_loss(model(**inputs, use_cache=False).logits, labels).item()
+        count += int((labels != IGNORED).sum())
+    return total / count

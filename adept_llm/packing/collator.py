@@ -26,7 +26,11 @@ class EncodedExample(Protocol):
 
     @property
     def target_ids(self) -> list[int]:
-        """The target and EOS."""
+        """The target and EOS, or all that may be learnt."""
+
+    @property
+    def passed_over(self) -> Sequence[tuple[int, int]]:
+        """Spans of the target that are not learnt."""
 
     @property
     def id(self) -> str:
@@ -70,8 +74,8 @@ def packed_batch(virtual_token_ids: Sequence[int], examples: Sequence[EncodedExa
     for start, text, example in zip(layout.starts[1:], texts, examples, strict=True):
         # a target behind an empty prompt is predicted from the end of the prefix
         first = start + len(example.prompt_ids) - 1 if example.prompt_ids else m - 1
-        keep.append(first)
-        keep.extend(range(start + len(example.prompt_ids), start + len(text)))
+        predicted_from = [first, *range(start + len(example.prompt_ids), start + len(text))]
+        keep.extend(predicted_from[n] for n in _learnt(example))
     return {
         "inputs": {
             "input_ids": torch.tensor([[*virtual_token_ids, *(t for text in texts for t in text)]]),
@@ -80,7 +84,7 @@ def packed_batch(virtual_token_ids: Sequence[int], examples: Sequence[EncodedExa
             "packed_layout": layout,
             "logits_to_keep": torch.tensor(keep),
         },
-        "labels": torch.tensor([t for e in examples for t in e.target_ids]),
+        "labels": torch.tensor([e.target_ids[n] for e in examples for n in _learnt(e)]),
         "example_ids": [e.id for e in examples],
         "num_text_tokens": sum(map(len, texts)),
     }
@@ -106,7 +110,7 @@ def padded_batch(
     texts = _texts(examples)
     rows = [[*virtual_token_ids, *text] for text in texts]
     mask = left_pad([[1] * len(row) for row in rows], 0)
-    labels = left_pad([e.target_ids for e in examples], IGNORED)
+    labels = left_pad([_labels(e) for e in examples], IGNORED)
     return {
         "inputs": {
             "input_ids": left_pad(rows, pad_token_id),
@@ -140,6 +144,19 @@ def left_pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     """Stack rows of different lengths, padded on the left, [B, L]."""
     longest = max(map(len, rows))
     return torch.tensor([[value] * (longest - len(row)) + list(row) for row in rows])
+
+
+def _learnt(example: EncodedExample) -> list[int]:
+    """Which of its target's tokens the loss is on."""
+    left_out = {n for start, end in example.passed_over for n in range(start, end)}
+    return [n for n in range(len(example.target_ids)) if n not in left_out]
+
+
+def _labels(example: EncodedExample) -> list[int]:
+    labels = [IGNORED] * len(example.target_ids)
+    for n in _learnt(example):
+        labels[n] = example.target_ids[n]
+    return labels
 
 
 def _texts(examples: Sequence[EncodedExample]) -> list[list[int]]:

@@ -32,7 +32,8 @@ def load_split(
         task: The task.
         split: 'train', 'validation' or 'test'.
         data_dir: A folder with `<split>.jsonl` or `<split>.parquet`, named as the hub names the
-            split and with the columns of its data set; None reads from the hub.
+            split and with the columns of its data set; those of a task that this one is measured
+            on in a folder of that task's name. None reads from the hub.
         limit: Take a random sample of at most so many rows, in their order; None takes all.
         seed: Fixes the sample and the draw of the shots.
         shots: Draw so many examples, balanced by class; None takes all.
@@ -46,10 +47,12 @@ def load_split(
         InputError: The task has no such split, the file is missing or malformed, a label is
             unknown, nothing is left, or the hub cannot be reached.
     """
-    if split not in task.splits:
-        known = ", ".join(task.splits)
+    if split not in task.all_splits:
+        known = ", ".join(task.all_splits)
         raise InputError(f"task {task.name} has no labelled {split!r} split; it has: {known}")
-    part = task.splits[split]
+    owner, part = task.all_splits[split]
+    if owner is not task:
+        task, data_dir = owner, data_dir and Path(data_dir) / owner.name
     data = _Rows.open(task, part.split, data_dir)
     data.check_columns(task)
     by_group = bool(task.group) and part.is_half and not reference

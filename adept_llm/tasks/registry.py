@@ -7,6 +7,7 @@ from adept_llm.tasks.benchmarks import (
     glue,
     gsm8k,
     mbpp,
+    metamathqa,
     mrqa,
     paws,
     scitail,
@@ -27,6 +28,7 @@ ALL = (
     paws.PAWS,
     mbpp.MBPP,
     gsm8k.GSM8K,
+    metamathqa.METAMATHQA,
 )
 TASKS = {task.name: task for task in ALL}
 

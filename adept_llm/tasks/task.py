@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from adept_llm.data.example import Example
 from adept_llm.data.rows import Row
 from adept_llm.errors import InputError
-from adept_llm.tasks.splits import Splits
+from adept_llm.tasks.splits import Part, Splits
 
 Columns = Mapping[str, Any]
 Span = tuple[int, int]
@@ -18,17 +18,21 @@ Span = tuple[int, int]
 class Reference:
     """How the papers write a task for T5: one line of 'name: text' pairs and a digit as label.
 
+    Or how PEFT's comparison of methods writes its own.
+
     Attributes:
         layout: Format string over the columns, the task's name included.
         labels: The label words in the order of the task's; by default '0', '1', ..
         instead: Columns that take the place of the task's context, target and answers.
         derive: Computes more columns for this form alone.
+        gap: White space between the prompt and free text that answers it.
     """
 
     layout: str
     labels: tuple[str, ...] = ()
     instead: Mapping[str, str] = field(default_factory=dict)
     derive: Callable[[Columns], Columns] | None = None
+    gap: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Task:
         config: Its configuration, or None.
         revision: The commit that is read, so that results can be repeated.
         splits: Which part of which hub split is 'train', 'validation' and 'test'.
+        measured_on: The task whose rows validate and test, if they are another data set's; `splits`
+            then has 'train' alone. In a data folder they lie in a folder of that task's name.
         columns: The hub's columns that are needed.
         instruction: What to do.
         layout: The input.
@@ -95,6 +101,7 @@ class Task:
     reference: Reference | None = None
     max_length: int = 256
     max_new_tokens: int = 32
+    measured_on: "Task | None" = None
 
     def __post_init__(self) -> None:
         """Check that the declaration agrees with itself."""
@@ -111,6 +118,12 @@ class Task:
         for name in ("instruction", "layout", "target", "metrics", "splits", "revision"):
             if not getattr(self, name):
                 raise ValueError(f"task {self.name}: {name} is empty")
+
+    @property
+    def all_splits(self) -> "Mapping[str, tuple[Task, Part]]":
+        """For each split the task whose rows it has, and which part of them."""
+        own = {name: (self, part) for name, part in self.splits.items()}
+        return {**self.measured_on.all_splits, **own} if self.measured_on else own
 
     def example(self, row: Row, reference: bool = False) -> Example:
         """Make an example of a row.
@@ -157,6 +170,7 @@ class Task:
                 focus=None if labels else filled.find(answer, context),
                 answers=_texts(values[answers]) if answers else (),
                 group=self.group.format(**values),
+                gap=form.gap,
             )
         except InputError:
             raise

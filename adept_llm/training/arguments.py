@@ -8,7 +8,7 @@ from torch.distributed import is_initialized
 from transformers import TrainingArguments
 
 from adept_llm.base.quantization import QUANTIZATIONS
-from adept_llm.data import TEMPLATES
+from adept_llm.data import LOSSES, TEMPLATES
 from adept_llm.errors import InputError
 from adept_llm.packing import PACKINGS
 from adept_llm.tasks import get_task
@@ -74,6 +74,14 @@ class DataArguments:
             f"own, {OWN_DATA_LENGTH} for own data"
         },
     )
+    loss_on: str = field(
+        default="target",
+        metadata={
+            "help": "what is learnt: the target, all (prompt and target, tokenised as one text), "
+            "or every turn of the assistant in conversations (needs --template chat)",
+            "choices": LOSSES,
+        },
+    )
     max_train_samples: int | None = field(default=None, metadata={"help": "sub-sample, seeded"})
     max_validation_samples: int | None = field(default=None, metadata={"help": "likewise"})
     k_shot: int | None = field(
@@ -122,6 +130,13 @@ class AdeptTrainingArguments(TrainingArguments):
     )
     per_device_train_batch_size: int = field(default=32, metadata={"help": "examples"})
     per_device_eval_batch_size: int = field(default=32, metadata={"help": "examples"})
+    length_bucket: int = field(
+        default=0,
+        metadata={
+            "help": "sort so many drawn examples by length, long ones first, before they are cut "
+            "into batches (0: none)"
+        },
+    )
     warmup_steps: float = field(
         default=WARMUP, metadata={"help": "steps, or a fraction of all of them below 1"}
     )
@@ -189,6 +204,8 @@ class AdeptTrainingArguments(TrainingArguments):
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: must be at least 1")
+        if self.length_bucket < 0:
+            raise InputError(f"length_bucket: {self.length_bucket} is none; give 0 or more")
         if self.max_steps == 0 or self.seed < 0:
             name = "seed" if self.seed < 0 else "max_steps"
             raise InputError(f"{name}: {getattr(self, name)} is none; give a positive number")

@@ -22,6 +22,7 @@ from adept_llm.packing import Batcher
 from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.log_file import LOG_FILE, LogFile, read_losses
+from adept_llm.training.peak_memory import peak_memory_gb, start_counting
 from adept_llm.training.progress import make_progress
 from adept_llm.training.signals import StopOnSignal, Stopped
 from adept_llm.training.trainer import AdeptTrainer
@@ -45,6 +46,8 @@ class Result:
     """Tokens of the texts; virtual tokens and padding are not counted."""
     seconds: float
     """Spent on training steps, evaluation and saving left out."""
+    peak_memory_gb: float
+    """Of this rank, evaluation included; see `peak_memory`."""
     stopped: str | None = None
     """Name of the signal that ended the run behind a checkpoint, and left it to be resumed."""
     test: dict[str, float] = field(default_factory=dict)
@@ -121,6 +124,7 @@ def run(
     trainer = AdeptTrainer(
         model, args, list(train), batcher, measure, record, stop, callbacks=[stop, LogFile()]
     )
+    start_counting(args.device)
     start = MeasureAtStart(trainer)
     trainer.add_callback(start)
     progress = make_progress(args.disable_tqdm)
@@ -157,6 +161,7 @@ def run(
         examples_per_second=speed.examples * args.world_size / seconds,
         tokens_per_second=speed.tokens * args.world_size / seconds,
         seconds=speed.seconds,
+        peak_memory_gb=round(peak_memory_gb(args.device), 3),
         stopped=stop.stopped,
         test=tested,
     )

@@ -1,10 +1,10 @@
 """Which examples each rank sees at each step, independent of how many ranks there are.
 
-The order of an epoch depends on the seed and the epoch alone, and so does its cut into global
-batches. A global batch is then dealt out to ranks and accumulation steps; the last one of an epoch
-may be short, and is dealt out as evenly as it goes, without repeating or dropping an example. So
-the losses do not depend on the number of ranks (INV 6), and a resumed run finds its place by
-(seed, step) alone.
+The order of an epoch depends on the seed, the epoch and the length of a bucket alone, and so does
+its cut into global batches. A global batch is then dealt out to ranks and accumulation steps; the
+last one of an epoch may be short, and is dealt out as evenly as it goes, without repeating or
+dropping an example. So the losses do not depend on the number of ranks (INV 6), and a resumed run
+finds its place by (seed, step) alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -61,13 +61,29 @@ class GlobalBatches(Sampler[list[int]]):
         shares: how a global batch is dealt out.
         seed: of the order.
         epoch: tells the current epoch, asked when iteration starts.
+        bucket: so many examples in the drawn order are sorted, the longest first; 0 sorts none.
+        lengths: tokens of each example, where there are buckets.
+
+    Sorted buckets are what PEFT's comparison of methods trains on (its `BucketIterator`). Without
+    padding they save nothing, but they change what is in a batch: where the loss is the mean of a
+    batch's tokens, those of a short example weigh more among short ones.
     """
 
-    def __init__(self, size: int, shares: Shares, seed: int, epoch: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        size: int,
+        shares: Shares,
+        seed: int,
+        epoch: Callable[[], int],
+        bucket: int = 0,
+        lengths: Sequence[int] = (),
+    ) -> None:
         self.size = size
         self.shares = shares
         self.seed = seed
         self.epoch = epoch
+        self.bucket = bucket
+        self.lengths = lengths
 
     def __len__(self) -> int:
         return -(-self.size // self.shares.global_batch) * self.shares.accumulation
@@ -76,6 +92,9 @@ class GlobalBatches(Sampler[list[int]]):
         # a generator of its own: neither ranks nor a resumed run can drift apart
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
         order = torch.randperm(self.size, generator=generator).tolist()
+        for start in range(0, self.size, self.bucket) if self.bucket else ():
+            drawn = order[start : start + self.bucket]
+            order[start : start + self.bucket] = sorted(drawn, key=lambda n: -self.lengths[n])
         for start in range(0, self.size, self.shares.global_batch):
             batch = order[start : start + self.shares.global_batch]
             for hand in self.shares.deal(batch):
@@ -118,11 +137,13 @@ def training_loader(
     epoch: Callable[[], int],
     workers: int = 0,
     pin_memory: bool = False,
+    bucket: int = 0,
 ) -> DataLoader[Any]:
     """A loader of this rank's micro-batches; its length is a multiple of the accumulation."""
+    lengths = [len(e.prompt_ids) + len(e.target_ids) for e in examples] if bucket else ()
     return DataLoader(
         cast(Any, StandIns(examples)),
-        batch_sampler=GlobalBatches(len(examples), shares, seed, epoch),
+        batch_sampler=GlobalBatches(len(examples), shares, seed, epoch, bucket, lengths),
         collate_fn=CollateStandIns(collate),
         num_workers=workers,
         pin_memory=pin_memory,

@@ -51,6 +51,7 @@ def test_train_leaves_adapter_run_and_log(tuned):
     run = json.loads((tuned / "run.json").read_text())
     assert run["results"]["steps"] == 4 and run["data"]["max_length"] == 64
     assert run["data"]["labels"] == ["\nNo", "\nYes"]
+    assert run["data"]["loss_on"] == "target" and run["results"]["peak_memory_gb"] > 0.1
     assert (tuned / "adapter_model.safetensors").is_file()
     assert list(tuned.rglob("events.out.tfevents*")), "TensorBoard is the default reporter"
 

@@ -55,7 +55,7 @@ def test_lengths_before_and_after_truncation(capsys):
         (["sst3"], "did you mean sst2"),
         (["sst2", "--show", "0"], "show: 0 examples"),
         (["sst2", "--split", "dev", "--data_dir", FIXTURES / "sst2"], "no labelled 'dev' split"),
-        (["gsm8k", "--template", "reference", "--data_dir", FIXTURES / "gsm8k"], "no form for"),
+        (["mbpp", "--template", "reference", "--data_dir", FIXTURES / "mbpp"], "no form for"),
         (["sst2", "--data_dir", FIXTURES / "cola2"], "there is no such folder"),
         (["rte", "--data_dir", FIXTURES / "sst2"], "needs column 'sentence1'; columns there"),
         (

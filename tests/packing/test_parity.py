@@ -1,13 +1,15 @@
 """INV 5: packed loss and gradients equal the padded ones, for every supported architecture."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adept_llm.adapters import METHODS
-from adept_llm.packing import why_not_packed
-from tests.builders import PACKED, adapted, both, make_examples, small_model
+from adept_llm.packing import make_batcher, summed_loss, why_not_packed
+from tests.builders import PACKED, adapted, both, embedded, make_examples, small_model
 
 
 def assert_equal(padded, packed, tolerance=1e-5):
@@ -35,6 +37,49 @@ def test_packed_equals_padded_for_any_lengths(name, m, lengths):
     # with no prefix at all the first token has nothing to be predicted from
     lengths = [(max(p, 1) if m == 0 else p, t) for p, t in lengths]
     assert_equal(*both(adapted(name, m=m), make_examples(lengths)), tolerance=3e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    name=st.sampled_from(PACKED),
+    m=st.integers(0, 7),
+    rows=st.lists(
+        st.tuples(st.integers(1, 6), st.integers(4, 9), st.integers(0, 3), st.integers(0, 4)),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_packed_equals_padded_where_the_loss_passes_over_turns(name, m, rows):
+    """Whether the first target tokens, the last ones, all or none are left out."""
+    examples = [
+        replace(one, passed_over=((start, start + length),) if length else ())
+        for one, (_, _, start, length) in zip(
+            make_examples([row[:2] for row in rows]), rows, strict=True
+        )
+    ]
+    if all(length == target for _, target, _, length in rows):
+        return  # nothing is learnt
+    assert_equal(*both(adapted(name, m=m), examples), tolerance=3e-5)
+
+
+@pytest.mark.parametrize("packing", ["shared_prefix", "padded"])
+@pytest.mark.parametrize("m", [0, 5])
+def test_the_loss_is_that_of_a_plain_model_at_the_learnt_tokens(packing, m):
+    """One row, by hand: log-probabilities of the stock model in float64 at each learnt token."""
+    (example,) = make_examples([(4, 9)])
+    example = replace(example, passed_over=((1, 3), (6, 7)))
+    model = adapted("llama-grouped", m=m)
+    virtual = torch.tensor([range(96, 96 + m)], dtype=torch.long)
+    ids = torch.cat([virtual, torch.tensor([example.prompt_ids + example.target_ids])], 1)
+    rows, _ = embedded(model, ids)
+    exact = small_model("llama-grouped", torch.float32).double()
+    scores = exact(inputs_embeds=rows.double()).logits[0].log_softmax(-1)
+    at = [m + 4 + n for n in (0, 3, 4, 5, 7, 8)]
+    expected = -sum(scores[n - 1, ids[0, n]].item() for n in at)
+    batch = make_batcher(model, packing)([example])
+    found = summed_loss(model(**batch["inputs"], use_cache=False).logits, batch["labels"])
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    assert (batch["labels"] >= 0).sum() == len(at)
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

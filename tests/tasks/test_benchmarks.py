@@ -49,9 +49,9 @@ def written(name):
 
 
 def test_all_of_the_papers_and_gsm8k():
-    """23 tasks, and the one that PEFT compares its methods on."""
+    """23 tasks, and the two that PEFT compares its methods on."""
     assert len(PAPERS) == 23
-    assert set(task_names()) == {*PAPERS, "gsm8k"}
+    assert set(task_names()) == {*PAPERS, "gsm8k", "metamathqa"}
 
 
 @pytest.mark.parametrize("name", task_names())
@@ -64,10 +64,11 @@ def test_the_text_is_that_of_the_golden_file(name):
 def test_splits_share_no_row(name):
     """A row in two of them would be learnt and then measured."""
     task = get_task(name)
-    ids = [
-        {f"{task.splits[split].split}:{one.id}" for one in load_split(task, split, FIXTURES / name)}
-        for split in ("train", "validation", "test")
-    ]
+    ids = []
+    for split in ("train", "validation", "test"):
+        owner, part = task.all_splits[split]
+        rows = load_split(task, split, FIXTURES / name)
+        ids.append({f"{owner.name}:{part.split}:{one.id}" for one in rows})
     assert all(ids) and sum(map(len, ids)) == len(set.union(*ids))
 
 
@@ -266,6 +267,33 @@ def test_halves_are_those_of_the_papers_code():
     assert set(LARGE["validation"].indices(67349)) == set(order[:HELD_OUT])
     assert LARGE["train"].indices(67349) == sorted(order[HELD_OUT:])
     assert Part("train").indices(3) == [0, 1, 2]
+
+
+def test_peft_validates_on_50_rows_of_the_train_split():
+    """Those that its own two lines draw of GSM8K's 7,473."""
+    import numpy as np
+
+    np.random.seed(0)
+    indices = np.arange(7473)
+    np.random.shuffle(indices)
+    owner, part = get_task("metamathqa").all_splits["validation"]
+    assert part.indices(7473) == sorted(indices[:50].tolist())
+    assert (owner.path, part.split) == ("openai/gsm8k", "train")
+    assert part.indices(7) == list(range(7))
+
+
+def test_metamathqa_is_measured_on_gsm8k():
+    """Its rows up to 1,300 characters; GSM8K's lie in a folder of their own."""
+    task, folder = get_task("metamathqa"), FIXTURES / "metamathqa"
+    edge = {"query": "q" * 1000, "response": "r" * 299}
+    assert task.keep(edge) and not task.keep({**edge, "response": "r" * 300})
+    (one, *_) = load_split(task, "test", folder, reference=True)
+    assert one.input.startswith("Question: Eve reads 9 pages on each")
+    assert one.input.endswith(" Think step by step.\nAnswer:") and one.gap == ""
+    with pytest.raises(
+        InputError, match="no labelled 'dev' split; it has: validation, test, train"
+    ):
+        load_split(task, "dev", folder)
 
 
 def test_few_shot_is_balanced_and_seeded():

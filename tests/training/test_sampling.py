@@ -19,8 +19,8 @@ from adept_llm.training.sampling import (
 SPLITS = (st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
 
 
-def batches(size, shares, seed=3, epoch=0):
-    sampler = GlobalBatches(size, shares, seed, lambda: epoch)
+def batches(size, shares, seed=3, epoch=0, bucket=0, lengths=()):
+    sampler = GlobalBatches(size, shares, seed, lambda: epoch, bucket, lengths)
     found = list(sampler)
     assert len(found) == len(sampler)
     return found
@@ -55,6 +55,31 @@ def test_all_ranks_together_see_the_same_global_batches(size, batch_size, accumu
         idle = [hand for hand in hands if hand[0] < 0]
         assert idle == [[-1 - whole[0]]] * max(0, accumulation * world - len(whole))
     assert {len(rank) for rank in ranks} == {len(alone) * accumulation}
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), *SPLITS, st.integers(1, 50))
+def test_buckets_are_sorted_and_nothing_else_moves(
+    lengths, batch_size, accumulation, world, bucket
+):
+    """Each holds what the plain order has in its place; ranks still share global batches."""
+    size, total = len(lengths), batch_size * accumulation * world
+    (plain,) = batches(size, Shares(size))
+    (order,) = batches(size, Shares(size), bucket=bucket, lengths=lengths)
+    for start in range(0, size, bucket):
+        drawn, found = plain[start : start + bucket], order[start : start + bucket]
+        assert sorted(drawn) == sorted(found)
+        sizes = [lengths[index] for index in found]
+        assert sizes == sorted(sizes, reverse=True)
+        # of the same length: in the order they were drawn in
+        assert found == [n for size in sorted({*sizes})[::-1] for n in drawn if lengths[n] == size]
+    alone = batches(size, Shares(total), bucket=bucket, lengths=lengths)
+    ranks = [
+        batches(size, Shares(batch_size, accumulation, world, rank), bucket=bucket, lengths=lengths)
+        for rank in range(world)
+    ]
+    for step, whole in enumerate(alone):
+        hands = [rank[step * accumulation + turn] for turn in range(accumulation) for rank in ranks]
+        assert [index for hand in hands for index in hand if index >= 0] == whole
 
 
 def test_only_the_last_batch_of_an_epoch_is_short():

@@ -16,10 +16,12 @@ from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.evaluation.token_loss import TokenLoss
 from adept_llm.packing import make_batcher
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.run import run
 from adept_llm.training.trainer import AdeptTrainer
+from tests.builders import record_of
 
 LABELS = ("\nYes", "\nNo")
 
@@ -287,6 +289,67 @@ def test_other_training_examples_are_refused_on_resuming(tmp_path, data):
         with pytest.raises(InputError, match="training examples 96 .*give the same, or another"):
             train(tmp_path, other, max_steps=2, warmup_steps=1, resume_from_checkpoint="auto")
     train(tmp_path, data, max_steps=2, warmup_steps=1, resume_from_checkpoint="auto")
+
+
+def test_turns_that_are_learnt_are_among_the_facts(tmp_path, data):
+    """The same ids with another mask are another run."""
+    train(tmp_path, data, max_steps=1, save_strategy="steps", save_steps=1)
+    masked = [replace(data[0], passed_over=((0, 1),)), *data[1:]]
+    with pytest.raises(InputError, match="training examples 96 .*give the same, or another"):
+        train(tmp_path, masked, max_steps=2, warmup_steps=1, resume_from_checkpoint="auto")
+
+
+def test_what_the_loss_is_on_is_named_on_resuming(tmp_path, data):
+    """A hash of the examples alone would not say what has to be given."""
+    settings = {"save_strategy": "steps", "save_steps": 1, "warmup_steps": 1}
+    for loss_on, raises in (("target", False), ("all", True)):
+        model = injected()
+        given = arguments(tmp_path, max_steps=2, resume_from_checkpoint="auto", **settings)
+        trainer = AdeptTrainer(
+            model, given, data, make_batcher(model), record=record_of(loss_on=loss_on)
+        )
+        if raises:
+            with pytest.raises(InputError, match="with loss_on target, this run has all; give"):
+                trainer.train(resume_from_checkpoint="auto")
+        else:
+            trainer.train()
+
+
+def test_a_run_with_length_buckets_goes_on_bit_for_bit(tmp_path, encoder, rows):
+    """INV 8, across the end of a bucket and of an epoch; without buckets the losses are others."""
+    data = encoder.encode_all(rows[:40])[0]
+    settings = {"length_bucket": 16, "warmup_steps": 1, "lr_scheduler_type": "constant"}
+    whole, _ = train(tmp_path / "whole", data, max_steps=8, **settings)
+    saving = {"save_strategy": "steps", "save_steps": 3}
+    train(tmp_path / "cut", data, max_steps=3, **settings, **saving)
+    rest, _ = train(
+        tmp_path / "cut", data, max_steps=8, resume_from_checkpoint="auto", **settings, **saving
+    )
+    assert losses(rest)[-5:] == losses(whole)[-5:]
+    plain, _ = train(tmp_path / "plain", data, max_steps=8, **{**settings, "length_bucket": 0})
+    assert losses(plain) != losses(whole)
+    with pytest.raises(InputError, match="with length_bucket 16, this run has 0; give the same"):
+        train(
+            tmp_path / "cut", data, max_steps=9, resume_from_checkpoint="auto",
+            **{**settings, "length_bucket": 0}, **saving,
+        )  # fmt: skip
+
+
+def test_validation_loss_is_the_loss_that_is_learnt(tmp_path, rows):
+    """With the loss on all of a row, that of free text is too: a stock model's, BOS left out."""
+    encoder = Encoder(load_tokenizer(str(MODEL)), "plain", 64, "all")
+    free = [replace(row, labels=()) for row in rows[:6]]
+    measure = TokenLoss.of(encoder, free, 4)
+    model = inject_adapter(load_model(str(MODEL)), AdeptConfig("adept", 0, 4))  # starts at zero
+    found = measure(model, make_batcher(model))["loss"]
+    total = count = 0
+    stock = load_model(str(MODEL)).eval()
+    for one in encoder.encode_all(free)[0]:
+        ids = torch.tensor([one.prompt_ids + one.target_ids])
+        with torch.no_grad():
+            total += stock(ids, labels=ids).loss.item() * (ids.numel() - 1)
+        count += ids.numel() - 1
+    assert found == pytest.approx(total / count, rel=1e-4)
 
 
 def test_the_same_base_in_another_folder_is_the_same(tmp_path, data):

@@ -1,5 +1,6 @@
 """GSM8K (Cobbe et al., 2021): in neither paper, but what PEFT compares its methods on."""
 
+from adept_llm.tasks.benchmarks.metamathqa import peft_prompt
 from adept_llm.tasks.splits import NO_VALIDATION
 from adept_llm.tasks.task import Task
 
@@ -14,6 +15,7 @@ GSM8K = Task(
     layout="{question}",
     target="answer",
     metrics=("final_number",),
+    reference=peft_prompt("question"),
     max_length=512,
     max_new_tokens=256,
 )

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ARGUMENTS = (
     "seed", "learning_rate", "offset_learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs",
     "warmup_steps", "weight_decay", "optim", "optim_args", "adam_beta1", "adam_beta2",
-    "adam_epsilon", "max_grad_norm", "packing", "bf16", "fp16", "neftune_noise_alpha",
+    "adam_epsilon", "max_grad_norm", "packing", "length_bucket", "bf16", "fp16",
+    "neftune_noise_alpha",
 )  # fmt: skip
 TABLE = "table of the base"
 
@@ -37,6 +38,7 @@ def facts(
     examples: Sequence[Encoded],
     global_batch: int,
     quantization: str,
+    loss_on: str = "target",
 ) -> dict[str, Any]:
     """Name -> value, of types that JSON knows.
 
@@ -47,10 +49,12 @@ def facts(
         examples: that it is trained on.
         global_batch: examples of a step.
         quantization: of the base's linear layers.
+        loss_on: what is learnt of each example.
     """
     given = args.to_dict()
     found = {
         "global batch": global_batch,
+        "loss_on": loss_on,
         "training examples": f"{len(examples)} ({examples_fingerprint(examples)})",
         **{name: given.get(name) for name in ARGUMENTS},
         "data_seed": args.seed if args.data_seed is None else args.data_seed,
@@ -93,6 +97,7 @@ def examples_fingerprint(examples: Sequence[Encoded]) -> str:
     """Short hash of encoded examples in their order."""
     digest = hashlib.sha256()
     for example in examples:
-        for ids in (example.prompt_ids, example.target_ids):
+        left_out = [place for span in example.passed_over for place in span]
+        for ids in (example.prompt_ids, example.target_ids, left_out):
             digest.update(array("q", [len(ids), *ids]).tobytes())
     return digest.hexdigest()[:12]

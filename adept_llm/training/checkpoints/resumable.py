@@ -61,6 +61,7 @@ class ResumableTrainer(HookedTrainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         examples: Any = self.train_dataset
         collate: Any = self.data_collator
+        args: Any = self.args
         return training_loader(
             examples,
             collate,
@@ -69,6 +70,7 @@ class ResumableTrainer(HookedTrainer):
             lambda: int(self.state.epoch or 0),
             self.args.dataloader_num_workers,
             self.args.dataloader_pin_memory,
+            args.length_bucket,
         )
 
     @property
@@ -95,7 +97,8 @@ class ResumableTrainer(HookedTrainer):
             table = table_fingerprint(weight)
         quantization, batch = quantization_of(self.model), self.shares.global_batch
         args: Any = self.args
-        self._facts = facts(args, adapter, table, examples, batch, quantization)
+        loss_on = self.record.data.loss_on if self.record else "target"
+        self._facts = facts(args, adapter, table, examples, batch, quantization, loss_on)
         found = None
         if resume_from_checkpoint:
             found = agreed(lambda: self._find(str(resume_from_checkpoint)))

@@ -1,0 +1,59 @@
+"""An example as token ids, and what became of many of them."""
+
+from dataclasses import dataclass
+
+from adept_llm.data.templates import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An example as token ids, without virtual tokens.
+
+    Attributes:
+        prompt_ids: BOS if the tokenizer is in the habit of adding one, then the prompt.
+        target_ids: The target and EOS. To train on more than the target (see `Encoder.loss_on`),
+            all that stands behind the last token in front of the first one that is learnt.
+        id: The example's id.
+        label: Index of the target in the example's labels; -1 for free text.
+        truncated: Number of tokens by which the prompt is shorter than with its whole context.
+        passed_over: Spans of `target_ids` that the loss leaves out: what a user says in between.
+    """
+
+    prompt_ids: list[int]
+    target_ids: list[int]
+    id: str
+    label: int
+    truncated: int
+    passed_over: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a set of examples; `str` gives one line for the log.
+
+    Attributes:
+        kept: Number of encoded examples, shortened ones included.
+        truncated: Number of examples whose context was shortened or is read in windows.
+        dropped: Number of examples that do not fit even without their context.
+        first_dropped: 'id: reason' of the first few of them.
+        mean_length: Mean number of tokens of prompt and target of the encoded sequences.
+        longest: Largest such number.
+        windows: Number of encoded sequences: that of the kept examples, or more.
+    """
+
+    kept: int
+    truncated: int
+    dropped: int
+    first_dropped: tuple[str, ...]
+    mean_length: float
+    longest: int
+    windows: int
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        windows = f" in {self.windows} windows" if self.windows > self.kept else ""
+        line = (
+            f"{self.kept} examples{windows} of {self.mean_length:.1f} tokens on average, "
+            f"{self.longest} at most; {self.truncated} shortened, {self.dropped} dropped"
+        )
+        return f"{line} ({'; '.join(self.first_dropped)})" if self.dropped else line
