@@ -191,7 +191,7 @@ class AnswerMeasure:
         return self._generate(model, batcher)
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """The metrics of predictions, and the loss on the right answers, whatever else is learnt."""
+        """The metrics of predictions, and the loss on right answers, whatever else is learnt."""
         found = self._metrics([one.text for one in predictions])
         if tokens := sum(one.target_tokens for one in predictions):
             found["loss"] = sum(one.target_loss for one in predictions) / tokens
