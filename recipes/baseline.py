@@ -137,11 +137,9 @@ def tune(
 ) -> Result:
     """AdamW with a linear schedule, as Trainer's; the validation split every eval_steps."""
     folder = Path(str(args.output_dir))
-    steps = args.max_steps if trained else 0
+    steps, rate = args.max_steps if trained else 0, args.learning_rate or 0.0
     warmup = args.warmup_steps if args.warmup_steps >= 1 else round(args.warmup_steps * steps)
-    optimizer = (
-        torch.optim.AdamW(trained, args.learning_rate, weight_decay=0.0) if trained else None
-    )
+    optimizer = torch.optim.AdamW(trained, rate, weight_decay=0.0) if trained else None
     half = computing(bf16 and bool(trained) and trained[0].dtype == torch.float32)
     with half:
         before = measure(model, batcher)
@@ -154,7 +152,7 @@ def tune(
             step / max(1, warmup) if step <= warmup else (steps + 1 - step) / (steps + 1 - warmup)
         )
         for group in optimizer.param_groups:
-            group["lr"] = args.learning_rate * share
+            group["lr"] = rate * share
         model.train()
         with half:
             loss = loss_of(model, batch)
@@ -165,9 +163,7 @@ def tune(
         losses.append(loss.item())
         examples, tokens = examples + len(batch["example_ids"]), tokens + batch["num_text_tokens"]
         seconds += time.perf_counter() - began
-        entries.append(
-            {"step": step, "loss": losses[-1], "learning_rate": args.learning_rate * share}
-        )
+        entries.append({"step": step, "loss": losses[-1], "learning_rate": rate * share})
         if args.eval_strategy == "steps" and step % int(args.eval_steps or steps) == 0:
             with half:
                 found = measure(model, batcher)
@@ -177,9 +173,9 @@ def tune(
         after = measure.at_end(model, batcher) if trained else before
     count = sum(p.numel() for p in trained)
     mean = sum(losses) / len(losses) if losses else float("nan")
-    rate = 1 / seconds if seconds else 0.0
+    speed = 1 / seconds if seconds else 0.0
     return Result(
-        before, after, mean, count, steps, examples * rate, tokens * rate, seconds,
+        before, after, mean, count, steps, examples * speed, tokens * speed, seconds,
         round(peak_memory_gb(embedding_device(model)), 3),
     )  # fmt: skip
 

@@ -35,6 +35,8 @@ class Sizes:
 class PromptForm(nn.Module, ABC):
     """Makes the m rows of P. Parameters are trained; buffers are random, frozen and saved."""
 
+    default_rate: ClassVar[float]
+    """Learning rate where none is given, in units of u; docs/results.md tells what it rests on."""
     default_rank: ClassVar[int | None] = None
     """prompt_rank where none is given; None for a form that has no such size."""
     takes_rows: ClassVar[bool] = False
@@ -66,6 +68,8 @@ class PromptForm(nn.Module, ABC):
 class OffsetForm(nn.Module, ABC):
     """Makes what is added to the rows of words. Parameters are trained."""
 
+    default_rate: ClassVar[float]
+    """Learning rate where none is given, in units of u; docs/results.md tells what it rests on."""
     default_size: ClassVar[int | None] = None
     """bottleneck_size where none is given; None for a form that trains nothing."""
     starts_by_rank: ClassVar[bool] = False

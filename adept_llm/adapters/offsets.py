@@ -14,6 +14,8 @@ from adept_llm.errors import InputError
 class NoOffset(OffsetForm):
     """Words stay as the table has them."""
 
+    default_rate = 0.0
+
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
 
@@ -34,6 +36,7 @@ class NetworkOffset(OffsetForm):
     kaiming_uniform_ on a [d, r] tensor, whose fan-in torch takes for r: `by_rank`.
     """
 
+    default_rate = 0.003
     default_size = 19
     starts_by_rank = True
     columns: ClassVar[int] = 1
@@ -99,6 +102,7 @@ class PositionOffset(OffsetForm):
     pre-hook (see `injection`), which knows position_ids, tells positions.
     """
 
+    default_rate = 0.01
     default_size = 19
     starts_by_rank = True
     needs_positions = True
@@ -141,6 +145,7 @@ class WordOffset(OffsetForm):
     A starts at zero and B at N(0, 1), as in loralib's and PEFT's Embedding layers; r = 8 there too.
     """
 
+    default_rate = 0.003
     default_size = 8
 
     def __init__(self, sizes: Sizes) -> None:

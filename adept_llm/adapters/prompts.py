@@ -16,6 +16,7 @@ class PlainPrompt(PromptForm):
     Starts at rows of the table, of a text, of another adapter, or at random; see `prompt_init`.
     """
 
+    default_rate = 0.1
     takes_rows = True
 
     def __init__(self, sizes: Sizes) -> None:
@@ -40,6 +41,7 @@ class LowRankPrompt(PromptForm):
     r = 10 at m = 100.
     """
 
+    default_rate = 0.01
     default_rank = 10
 
     def __init__(self, sizes: Sizes) -> None:
@@ -67,6 +69,7 @@ class SuperposedPrompt(PromptForm):
     Only the words' ids are saved.
     """
 
+    default_rate = 0.01
     default_rank = 128
     ids: Tensor
 
@@ -100,6 +103,7 @@ class ProjectedPrompt(PromptForm):
     R from Xavier's U(-sqrt(6/(r + d)), sqrt(6/(r + d))), starts at s = 1 and b = 0, and has r = 2.
     """
 
+    default_rate = 0.1
     default_rank = 2
     projection: Tensor
 

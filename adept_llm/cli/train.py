@@ -174,17 +174,26 @@ def prepare(found: Namespace) -> None:
 
 
 def settle(found: Namespace) -> None:
-    """Adopt what --reference names, and refuse a rate of what the method lacks.
+    """Adopt what --reference names, and the method's own rates where none are given.
 
     Raises:
-        InputError: for such a rate, or as `adopt`.
+        InputError: for a rate of what the method lacks, for plain units without rates, or as
+            `adopt`.
     """
     adopt(found)
     method = METHODS.get(found.method)
-    if method and method.offset.default_size is None and found.offset_learning_rate is not None:
+    if not method:
+        return  # which AdeptConfig says
+    if method.offset.default_size is None and found.offset_learning_rate is not None:
         raise InputError(
-            f"offset_learning_rate: {found.method} has no offset to train; leave it out"
+            f"offset_learning_rate: {found.method} has no offset to train; take it out"
         )
+    for name, form in (("learning_rate", method.prompt), ("offset_learning_rate", method.offset)):
+        if getattr(found, name) is not None:
+            continue
+        if found.units == "plain" and form.default_rate:
+            raise InputError(f"{name}: plain units have no default; give the rate of plain values")
+        setattr(found, name, form.default_rate)
 
 
 def number_of_steps(args: AdeptTrainingArguments, examples: int) -> int:

@@ -7,6 +7,7 @@ import torch
 from torch.distributed import is_initialized
 from transformers import TrainingArguments
 
+from adept_llm.adapters import METHODS
 from adept_llm.base.quantization import QUANTIZATIONS
 from adept_llm.data import LOSSES, TEMPLATES
 from adept_llm.errors import InputError
@@ -15,7 +16,6 @@ from adept_llm.tasks import get_task
 from adept_llm.training.deepspeed_config import check_deepspeed
 
 OWN_DATA_LENGTH = 256
-OFFSET_RATE = 0.03
 WARMUP = 0.06  # RoBERTa's share, and LoRA's; a number of steps fits runs of one length only
 # what checkpoints can read back from DeepSpeed's partitions: exp_avg and exp_avg_sq in fp32
 SAVED_UNDER_DEEPSPEED = ("adamw_torch", "adamw_torch_fused")
@@ -117,12 +117,12 @@ class DataArguments:
 class AdeptTrainingArguments(TrainingArguments):
     """Trainer's arguments with defaults for adapters, the offset's rate and the packing."""
 
-    learning_rate: float = field(
-        default=0.3, metadata={"help": "of the prompt, in the adapter's --units"}
+    learning_rate: float | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "of the prompt, in the adapter's --units; default: the method's own"},
     )
     offset_learning_rate: float | None = field(
-        default=None,
-        metadata={"help": "of the offset network, whose units are relative too; default 0.03"},
+        default=None, metadata={"help": "of the offset, likewise"}
     )
     packing: str = field(
         default="shared_prefix",
@@ -170,8 +170,11 @@ class AdeptTrainingArguments(TrainingArguments):
                 "overwrite_output_dir: throws away what --resume_from_checkpoint goes on from; "
                 "leave out one of them"
             )
+        default = METHODS["adept"]
+        if self.learning_rate is None:
+            self.learning_rate = default.prompt.default_rate
         if self.offset_learning_rate is None:
-            self.offset_learning_rate = OFFSET_RATE
+            self.offset_learning_rate = default.offset.default_rate
         if self.packing not in PACKINGS:
             raise InputError(f"packing: '{self.packing}' is unknown; known: {', '.join(PACKINGS)}")
         for name in ("learning_rate", "offset_learning_rate"):

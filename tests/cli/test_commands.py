@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from adept_llm import AdeptConfig
+from adept_llm.adapters import METHODS
 from adept_llm.cli.main import main
 from adept_llm.cli.parsing import parse
 from adept_llm.cli.sweep import check_arguments, read_plan
+from adept_llm.cli.train import KINDS, settle
 from adept_llm.demo import MODEL
 from adept_llm.demo.__main__ import write_rows
-from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 
 ROOT = Path(__file__).parents[2]
-KINDS = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +111,7 @@ SWEEPS = [path for path in SHIPPED if path.name.startswith("sweep_")]
 @pytest.mark.parametrize("path", [p for p in SHIPPED if p not in SWEEPS], ids=lambda p: p.name)
 def test_every_shipped_recipe_parses(path):
     argv = [str(path), "--output_dir", "runs/x", "--model_name_or_path", "x"]
-    _, adapter, data, args = parse(KINDS, argv)
+    _, adapter, data, args, _ = parse(KINDS, argv)
     assert adapter.num_virtual_tokens >= 0 and args.max_steps > 0
     assert data.task or data.train_file
 
@@ -125,10 +124,20 @@ def test_every_shipped_sweep_can_begin(path):
     assert len(plan.search) == 2 and plan.seeds
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_has_rates_of_its_own(method, tmp_path):
+    """And they are recorded as if they had been given."""
+    argv = ["--model_name_or_path", "x", "--task", "sst2", "--output_dir", str(tmp_path)]
+    _, _, _, args, _ = parse(KINDS, [*argv, "--method", method], settle)
+    forms = METHODS[method]
+    assert args.learning_rate == forms.prompt.default_rate > 0
+    assert args.offset_learning_rate == forms.offset.default_rate
+
+
 def test_overrides_after_a_file_win(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("model_name_or_path: a\ntask: sst2\nnum_virtual_tokens: 7\noutput_dir: o\n")
-    base, adapter, _, _ = parse(KINDS, [str(path), "--num_virtual_tokens", "9"])
+    base, adapter, *_ = parse(KINDS, [str(path), "--num_virtual_tokens", "9"])
     assert (base.model_name_or_path, adapter.num_virtual_tokens) == ("a", 9)
 
 

@@ -89,7 +89,7 @@ def test_training_arguments_at_the_edge_of_what_works(tmp_path, changes):
 
 def test_defaults_are_those_of_the_readme(tmp_path):
     args = training(tmp_path)
-    assert (args.learning_rate, args.offset_learning_rate) == (0.3, 0.03)
+    assert (args.learning_rate, args.offset_learning_rate) == (0.1, 0.003)
     assert (args.per_device_train_batch_size, args.packing) == (32, "shared_prefix")
     assert (args.warmup_steps, args.logging_steps, args.optim) == (0.06, 1, "adamw_torch_fused")
     assert not args.remove_unused_columns  # Trainer would drop the columns that it does not know

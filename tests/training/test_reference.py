@@ -156,8 +156,18 @@ def test_a_run_from_the_command_line_keeps_what_it_adopted(argv, tmp_path):
 
 
 def test_epochs_too_short_for_the_warmup_are_refused_before_the_weights(argv, tmp_path, capsys):
-    assert main([*argv, "--num_train_epochs", "2", "--reference", "all"]) == 2
+    rates = ["--learning_rate", "0.3", "--offset_learning_rate", "1e-4"]
+    assert main([*argv, *rates, "--num_train_epochs", "2", "--reference", "all"]) == 2
     line = next(x for x in capsys.readouterr().err.splitlines() if x.startswith("error: "))
     assert "this run has 2; train for more" in line
     assert "--reference w1 dropout text units epsilon" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_plain_units_have_no_default_rates(argv, tmp_path, capsys):
+    """Ours are in units of the table's rms, and would be far too high."""
+    assert main([*argv, "--reference", "units"]) == 2
+    assert "learning_rate: plain units have no default; give" in capsys.readouterr().err
+    assert main([*argv, "--reference", "units", "--learning_rate", "0.1"]) == 2
+    assert "offset_learning_rate: plain units have no default" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
