@@ -21,6 +21,7 @@ from adept_llm.cli.parsing import parse
 from adept_llm.cli.report import main as report
 from adept_llm.cli.sweep import format_outcome, launcher
 from adept_llm.errors import InputError
+from adept_llm.report.figures import check_matplotlib
 from adept_llm.sweep.plan import SweepPlan
 from adept_llm.sweep.sweep import read_chosen, sweep
 from adept_llm.tasks import get_task
@@ -133,6 +134,7 @@ class CompareArguments:
 def main(argv: Sequence[str]) -> None:
     """Sweep each method on each task, and write the page."""
     (args,) = parse([CompareArguments], argv)
+    check_matplotlib()  # rather now than behind hours of runs
     launch = launcher(args.parallel, None)
     for task in args.tasks:
         for name in args.methods:

@@ -1,5 +1,6 @@
 """Where a sweep's runs are computed: in processes of this machine, or as a Slurm array."""
 
+import logging
 import os
 import shlex
 import signal
@@ -18,6 +19,7 @@ from adept_llm.sweep.runs import OUTPUT_FILE, Run
 POLL = 0.2  # seconds
 SCRIPT = "slurm/sweep.sbatch"
 GRID_FILE = "grid.txt"
+log = logging.getLogger(__name__)
 
 
 class Launcher(Protocol):
@@ -44,19 +46,22 @@ class LocalLauncher:
         They are in sessions of their own, so that a signal reaches them once, and by this way.
         """
         waiting = list(runs)
-        running: dict[int, subprocess.Popen[bytes]] = {}
+        running: dict[int, tuple[Run, subprocess.Popen[bytes]]] = {}
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             while waiting or running:
                 for place, device in enumerate(self.devices):
                     if waiting and place not in running:
-                        running[place] = start(waiting.pop(0), device)
+                        running[place] = (waiting[0], start(waiting.pop(0), device))
                 time.sleep(POLL)
-                running = {k: process for k, process in running.items() if process.poll() is None}
+                for place, (run, process) in list(running.items()):
+                    if process.poll() is not None:
+                        del running[place]
+                        log.info("%s", run)
         finally:
-            for process in running.values():
+            for _, process in running.values():
                 process.terminate()
-            for process in running.values():
+            for _, process in running.values():
                 process.wait()
             signal.signal(signal.SIGTERM, before)
 

@@ -117,7 +117,18 @@ class Run:
         """The line by which it refused to begin or to go on; None where it said none."""
         path = self.folder / OUTPUT_FILE
         lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-        return next((line for line in reversed(lines) if line.startswith("error: ")), None)
+        found = next((line for line in reversed(lines) if line.startswith("error: ")), None)
+        return found and found.removeprefix("error: ")
+
+    def diverged(self) -> bool:
+        """Whether it ended at a loss that was not finite."""
+        return (self.error() or "").startswith("loss: ")
+
+    def __str__(self) -> str:
+        """Its folder and its numbers, in a line."""
+        results = self.results() or {}
+        numbers = [f"{name} {value:.4f}" for name, value in results.get("after", {}).items()]
+        return f"{self.folder}: {', '.join(numbers) or self.error() or 'no result'}"
 
 
 def to_words(name: str, value: Any) -> list[str]:

@@ -75,19 +75,19 @@ def sweep(plan: SweepPlan, launch: Launcher) -> Outcome:
 
 
 def compute(runs: Sequence[Run], launch: Launcher) -> None:
-    """Run those that are not finished.
+    """Run those that are not finished. One whose loss diverges has no result, and is a result.
 
     Raises:
-        InputError: by the words of the first that refused its arguments.
+        InputError: by the words of the first that ended in another way.
     """
     missing = [run for run in runs if not run.is_finished()]
     if missing:
         log.info("%s: %d of %d runs", missing[0].folder.parent, len(missing), len(runs))
         launch(missing)
     for run in missing:
-        error = run.error() if run.results() is None else None
-        if error and not error.startswith("error: loss:"):
-            raise InputError(f"{run.folder}: {error.removeprefix('error: ')}")
+        if run.results() is None and not run.diverged():
+            why = run.error() or "ended without a result; the log in that folder may say why"
+            raise InputError(f"{run.folder}: {why}")
 
 
 def summary(plan: SweepPlan, outcome: Outcome) -> dict[str, Any]:

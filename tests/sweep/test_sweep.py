@@ -142,20 +142,15 @@ def test_a_rate_that_diverges_is_the_worst_and_a_refusal_ends_the_sweep(pretend)
     assert outcome.found.setting == {"learning_rate": 0.3}
     with pytest.raises(InputError, match="learning_rate=8,seed=0: learning_rate: 8 is too much"):
         sweep(pretend(search={"learning_rate": [0.3, 8]}), LocalLauncher())
+    hot = pretend(search={"learning_rate": [9], "seconds": [0.0, 0.1]})
     with pytest.raises(InputError, match="no run of the search has a finite loss"):
-        sweep(
-            pretend(
-                search={
-                    "learning_rate": [9.0, 90.0],
-                },
-                max_settings=2,
-            ),
-            _only_nine,
-        )
+        sweep(hot, LocalLauncher())
 
 
-def _only_nine(runs):
-    LocalLauncher()([run for run in runs if "=9.0" in run.folder.name])
+def test_a_run_that_dies_without_a_word_ends_the_sweep(pretend):
+    """Killed for memory, say: it is no bad setting, and the same command goes on."""
+    with pytest.raises(InputError, match="ended without a result; the log in that folder"):
+        sweep(pretend(), lambda runs: None)
 
 
 def test_the_mean_of_several_seeds_chooses(pretend):
