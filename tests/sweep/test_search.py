@@ -52,6 +52,22 @@ def test_the_walk_goes_beyond_its_lists_and_says_when_it_was_cut_short():
     assert short.tried == 6 and short.at_edge
 
 
+def test_what_is_left_of_the_settings_goes_to_finer_steps():
+    """So that one rate is tried as often as two are, where methods are compared."""
+    one_rate = {"learning_rate": [0.03, 0.1, 0.3]}
+    seen = []
+
+    def measure(settings, steps):
+        seen.extend(one["learning_rate"] for one in settings)
+        return bowl({"learning_rate": 0.13})(settings, steps)
+
+    found = search(plan(search=one_rate, strategy="neighbours", max_settings=7), measure)
+    assert seen == [0.1, 0.03, 0.3, 0.055, 0.17, 0.074, 0.13] and found.tried == 7
+    assert found.setting == {"learning_rate": 0.13} and found.at_edge == ()
+    # never for ever: down to quarters
+    assert search(plan(search=one_rate, strategy="neighbours"), measure).tried < 12
+
+
 def test_words_and_whole_numbers_end_with_their_lists():
     """There is no prompt_init behind the last one, and no size between sizes."""
     axes = {"prompt_init": ["vocab", "normal"], "num_virtual_tokens": [10, 20, 40]}
