@@ -113,7 +113,7 @@ class CompareArguments:
         default=None, metadata={"help": "a task compared before, whose rates are taken"}
     )
     dtype: str = field(default="bfloat16", metadata={"help": "of the frozen weights"})
-    settings: int = field(default=7, metadata={"help": "tried for each method"})
+    settings: int = field(default=8, metadata={"help": "tried for each method"})
     search_steps: int = field(default=60, metadata={"help": "of a run of the search"})
     steps: int = field(default=160, metadata={"help": "of a final run"})
     batch_size: int = field(default=16, metadata={"help": "examples in a step"})
