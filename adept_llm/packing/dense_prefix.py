@@ -10,6 +10,7 @@ rounded once. The weights are kept for the backward pass, so it is for texts of 
 `fits` says for which.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -121,7 +122,7 @@ def dense_attention(
     """Attention by products with the prefix and with a text's own keys; without dropout."""
     assert not dropout
     plan = cast(DensePlan, layout.plan(DensePlan, query.device))
-    with torch.autocast(query.device.type, enabled=False):  # it would round to half precision
+    with _in_given_precision(query):
         out: Tensor = _Dense.apply(query, key, value, plan, scaling)  # type: ignore[no-untyped-call]
     return out
 
@@ -155,7 +156,7 @@ class _Dense(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        with torch.autocast(grad.device.type, enabled=False):
+        with _in_given_precision(grad):
             gradients = _gradients(grad, *ctx.saved_tensors, plan=ctx.plan, scaling=ctx.scaling)
         return *gradients, None, None
 
@@ -188,6 +189,12 @@ def _gradients(
         _in_row([own for _, own in d_keys], plan, key, [shared for shared, _ in d_keys]),
         _in_row([own for _, own in d_values], plan, value, [shared for shared, _ in d_values]),
     )
+
+
+def _in_given_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """Without autocast, which would round to half precision; tensors without storage know none."""
+    kind = x.device.type
+    return nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)
 
 
 def _exact(dtype: torch.dtype) -> torch.dtype:
