@@ -6,6 +6,7 @@ text, and its chat template in front of every conversation.
 """
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,7 +49,7 @@ def merge_adapter(
     """
     adapter = get_adapter(model)
     check_mergeable(adapter.config)
-    tokenizer = _tokenizer_with_virtual_tokens(tokenizer, adapter)
+    tokenizer = tokenizer_with_virtual_tokens(tokenizer, adapter)
     _swap_layer(model, adapter)
     _pad_head(model, adapter)
     model.__dict__.pop("save_pretrained", None)  # injection's refusal
@@ -75,12 +76,20 @@ def check_mergeable(config: AdeptConfig) -> None:
 @torch.no_grad()
 def merged_rows(adapter: AdeptEmbedding) -> Tensor:
     """[E' ; P] of shape [V + m, d] in the table's dtype: the bits of the layer in eval mode."""
+    return torch.cat(list(merged_blocks(adapter)))
+
+
+def merged_blocks(adapter: AdeptEmbedding) -> Iterator[Tensor]:
+    """The same, some thousand rows at a time."""
     adapter.eval()
     weight = adapter.base.weight
-    every_id = torch.arange(len(weight), device=weight.device)
-    chunks = (every_id[i : i + CHUNK_ROWS] for i in range(0, len(weight), CHUNK_ROWS))
-    rows = [adapter.adapt_rows(weight[ids], ids) for ids in chunks]
-    return torch.cat([*rows, adapter.prompt_rows(weight.dtype)])
+    for first in range(0, len(weight), CHUNK_ROWS):
+        rows = weight[first : first + CHUNK_ROWS]
+        ids = torch.arange(first, first + len(rows), device=weight.device)
+        with torch.no_grad():
+            yield adapter.adapt_rows(rows, ids)
+    with torch.no_grad():
+        yield adapter.prompt_rows(weight.dtype)
 
 
 def _swap_layer(model: "PreTrainedModel", adapter: AdeptEmbedding) -> None:
@@ -102,7 +111,7 @@ def _pad_head(model: "PreTrainedModel", adapter: AdeptEmbedding) -> None:
     model.config.tie_word_embeddings = False
 
 
-def _tokenizer_with_virtual_tokens(
+def tokenizer_with_virtual_tokens(
     tokenizer: "PreTrainedTokenizerBase", adapter: AdeptEmbedding
 ) -> "PreTrainedTokenizerBase":
     """A copy of the tokenizer that puts the virtual tokens in front of every text."""

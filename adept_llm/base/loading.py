@@ -108,6 +108,25 @@ def load_model(
     return model.eval()
 
 
+def base_folder(name_or_path: str, revision: str | None = None) -> Path:
+    """The folder with a base's files; one of the hub is downloaded where it is not in the cache.
+
+    Raises:
+        InputError: for a base that cannot be had.
+    """
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    wanted = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*"]
+    try:
+        found = snapshot_download(name_or_path, revision=revision, allow_patterns=wanted)
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        raise InputError(f"model_name_or_path: {name_or_path}: {_first_line(error)}") from error
+    return Path(found)
+
+
 def pick_dtype(dtype: str, config: "PretrainedConfig") -> torch.dtype:
     """The frozen weights' dtype: as asked, else the checkpoint's, but not float16.
 

@@ -143,7 +143,7 @@ def estimate(
     Raises:
         InputError: for what is no decoder of text.
     """
-    base = _meta_model(model_config, dtype)
+    base = meta_model(model_config, dtype)
     frozen = sum(p.numel() for p in base.parameters())
     linear = sum(
         module.weight.numel()
@@ -163,7 +163,7 @@ def estimate(
     batch = (packed_batch if packed else padded_batch)(virtual, texts)
     try:
         one, two = (
-            _saved_bytes(_meta_model(model_config, dtype, n), batch, adapter.base_dropout)
+            _saved_bytes(meta_model(model_config, dtype, n), batch, adapter.base_dropout)
             for n in (1, 2)
         )
     except InputError:
@@ -212,7 +212,7 @@ def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
         )
 
 
-def _meta_model(
+def meta_model(
     model_config: "PretrainedConfig", dtype: torch.dtype, layers: int | None = None
 ) -> Any:
     """A model without storage, with all or so many layers."""

@@ -2,21 +2,21 @@
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from adept_llm.adapters import merge_adapter
+from adept_llm.adapters import get_adapter, merge_adapter
 from adept_llm.adapters.merge import check_mergeable
+from adept_llm.base.loading import base_folder
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.tuned import BaseArguments
 from adept_llm.errors import InputError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from adept_llm.export.card import model_card
+from adept_llm.export.merged import StoredBase, as_stored, merge_stored, write_tokenizer
+from adept_llm.tuned import Tuned
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MergeArguments:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Load base and adapter, merge, save model and tokenizer.
+    """Find the base's files, write them with the merged table; or load, merge and save.
 
     Raises:
         InputError: for an adapter that does not fit, or a folder that exists.
@@ -36,19 +36,31 @@ def main(argv: Sequence[str]) -> None:
     if Path(args.output_dir).exists():
         raise InputError(f"output_dir: {args.output_dir} exists; name a new folder")
     check_writable(args.output_dir)
-    # a table that holds the adapter belongs to the base as it was before its quantisation
-    tuned = replace(given.open(), quantization="none")
+    tuned = as_stored(given.open())
     check_mergeable(tuned.config)
-    tokenizer = tuned.tokenizer
-    model, tokenizer = merge_adapter(tuned.model, tokenizer)
-    save_whole(Path(args.output_dir), model, tokenizer)
+    source = base_folder(tuned.name_or_path, tuned.revision)
+    base = StoredBase.find(source, tuned.base_config) if given.dtype == "auto" else None
+    if base:
+        write_whole_folder(Path(args.output_dir), lambda folder: merge_stored(tuned, base, folder))
+    else:
+        write_whole_folder(
+            Path(args.output_dir), lambda folder: merge_loaded(tuned, source, folder)
+        )
     print(f"merged model: {args.output_dir}")
 
 
-def save_whole(
-    folder: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
-) -> None:
-    """Save both into a folder that appears when all of it is written, or not at all.
+def merge_loaded(tuned: Tuned, source: Path, target: Path) -> None:
+    """The whole model in memory: for another dtype, and weights in files of an older format."""
+    tokenizer = tuned.tokenizer
+    adapter = get_adapter(tuned.model)
+    write_tokenizer(tokenizer, adapter, source, target)
+    model, _ = merge_adapter(tuned.model, tokenizer)
+    model.save_pretrained(target)
+    (target / "README.md").write_text(model_card(tuned), "utf-8")
+
+
+def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let a folder appear when all of it is written, or not at all.
 
     Raises:
         InputError: if it cannot be written.
@@ -56,8 +68,8 @@ def save_whole(
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.parent / f".{folder.name}.unfinished-{os.getpid()}"
     try:
-        model.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
+        unfinished.mkdir()
+        write(unfinished)
         unfinished.rename(folder)
     except (OSError, SafetensorError) as error:
         why = " ".join(str(error).split())

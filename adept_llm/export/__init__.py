@@ -1,0 +1,1 @@
+"""Out of the toolkit: folders that other programs read without knowing this one."""

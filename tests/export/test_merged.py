@@ -1,0 +1,120 @@
+"""Merged folders, read back by stock classes, against the model that was merged in memory."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from adept_llm import AdeptConfig, get_adapter, inject_adapter, merge_adapter, save_adapter
+from adept_llm.cli.main import main
+from adept_llm.demo import MODEL
+from tests.builders import ARCHITECTURES, COMMON
+
+TEXT = "The soup was stale."
+
+
+def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB"):
+    """A small base with the demo's tokenizer, in a folder; its adapter in another."""
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    kind, changes = ARCHITECTURES[name]
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **{**COMMON, **changes, "vocab_size": len(tokenizer)})
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.save_pretrained(folder / "base", max_shard_size=shard_size)
+    tokenizer.save_pretrained(folder / "base")
+    model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype)
+    model = inject_adapter(model, AdeptConfig("adept", 5, 3))
+    with torch.no_grad():
+        for value in get_adapter(model).trained_parameters().values():
+            value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
+    save_adapter(model, folder / "adapter")
+    return model
+
+
+def merge(folder, *more):
+    argv = ["merge", "--adapter", folder / "adapter", "--output_dir", folder / "merged", *more]
+    return main([*map(str, argv)])
+
+
+# a head that is called embed_out in the files is merged in memory, and joins its shards
+NAMES = ["llama-tied", "llama", "gemma3", "qwen2", "opt"]
+CASES = [(name, size) for name in NAMES for size in ("50GB", "20KB")] + [("gpt_neox", "50GB")]
+
+
+@pytest.mark.parametrize(("name", "shard_size"), CASES)
+def test_what_is_written_file_by_file_is_what_is_merged_in_memory(tmp_path, name, shard_size):
+    """The same tensors to the bit, in the dtype and the shards of the base."""
+    model = base_in(tmp_path, name, shard_size=shard_size)
+    assert merge(tmp_path) == 0
+    expected, _ = merge_adapter(model, AutoTokenizer.from_pretrained(MODEL))
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
+    assert found.dtype == torch.float16 and not found.config.tie_word_embeddings
+    state = found.state_dict()
+    for key, value in expected.state_dict().items():
+        assert torch.equal(state[key], value), key
+    assert found.generation_config.suppress_tokens == expected.generation_config.suppress_tokens
+    old, new = (
+        sorted(p.name for p in (tmp_path / f).glob("*.safetensors*")) for f in ("base", "merged")
+    )
+    assert old == new and (len(new) > 2) == (shard_size == "20KB")
+    if "model.safetensors.index.json" in new:
+        index = json.loads((tmp_path / "merged" / "model.safetensors.index.json").read_text())
+        for key, file in index["weight_map"].items():
+            with safe_open(tmp_path / "merged" / file, "pt") as opened:
+                assert key in opened.keys()
+        sizes = [
+            v.nbytes
+            for f in set(index["weight_map"].values())
+            for v in load_file(tmp_path / "merged" / f).values()
+        ]
+        assert index["metadata"]["total_size"] == sum(sizes)
+
+
+def test_the_tokenizer_writes_p_and_other_programs_find_their_files(tmp_path):
+    """tokenizer.model, with the ids of what it lacks; licences; and a class that keeps P."""
+    base_in(tmp_path)
+    for name in ("tokenizer.model", "LICENSE.txt"):
+        (tmp_path / "base" / name).write_text(f"the base's {name}")
+    assert merge(tmp_path) == 0
+    merged, base = tmp_path / "merged", AutoTokenizer.from_pretrained(tmp_path / "base")
+    for name in ("tokenizer.model", "LICENSE.txt"):
+        assert (merged / name).read_text() == f"the base's {name}"
+    tokenizer = AutoTokenizer.from_pretrained(merged)
+    virtual = list(range(len(base), len(base) + 5))
+    assert tokenizer(TEXT).input_ids == virtual + base(TEXT).input_ids
+    added = json.loads((merged / "added_tokens.json").read_text())
+    assert [added[f"<|adept_{i}|>"] for i in range(5)] == virtual
+    config = json.loads((merged / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_the_card_says_what_it_is(tmp_path):
+    """Without a run's record too, as of an adapter that was saved from Python."""
+    base_in(tmp_path)
+    assert merge(tmp_path) == 0
+    card = (tmp_path / "merged" / "README.md").read_text()
+    assert card.startswith("---\nbase_model: ") and "tuned by adept" in card
+    assert "5 trained virtual tokens" in card and "| validation" not in card
+
+
+def test_a_missing_shard_another_base_and_a_full_disk_leave_nothing(tmp_path, capsys, monkeypatch):
+    """One line each."""
+    base_in(tmp_path, shard_size="20KB")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    assert merge(tmp_path) == 2
+    assert "the merged model needs 0.0 GB" in capsys.readouterr().err
+    monkeypatch.undo()
+    shard = sorted((tmp_path / "base").glob("*.safetensors"))[1]
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-5])
+    assert merge(tmp_path) == 2 and "is cut short" in capsys.readouterr().err
+    shard.unlink()
+    assert merge(tmp_path) == 2
+    assert f"lacks its shard {shard.name}" in capsys.readouterr().err
+    assert not (tmp_path / "merged").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base"]
