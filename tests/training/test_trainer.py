@@ -89,7 +89,7 @@ def test_rates_where_only_one_part_is_trained(tmp_path, data):
     assert "offset_learning_rate" not in prompt_only.state.log_history[0]
     offset_only, _ = train(tmp_path, data, model=injected(m=0), max_steps=2)
     entry = offset_only.state.log_history[0]
-    assert entry["offset_learning_rate"] == pytest.approx(0.015) and "learning_rate" not in entry
+    assert entry["offset_learning_rate"] == pytest.approx(0.0015) and "learning_rate" not in entry
 
 
 def test_loss_is_the_mean_over_the_target_tokens_of_the_global_batch(tmp_path, data):
