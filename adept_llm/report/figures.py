@@ -69,6 +69,7 @@ def panel(
     ticks: Sequence[float] | None = None,
     log_x: bool = False,
     markers: bool = True,
+    log_y: bool = False,
 ) -> Html | None:
     """A plot below its title; None where there is nothing to draw.
 
@@ -79,6 +80,7 @@ def panel(
         ticks: Where a logarithmic axis has ticks, if not at round numbers.
         log_x: Whether the axis is logarithmic.
         markers: Whether points are marked.
+        log_y: Whether the other axis may be: it is where its values span more than a decade.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -102,12 +104,22 @@ def panel(
         if log_x:
             axes.set_xscale("log")
             _set_ticks(axes, ticks or decades(axes.get_xlim()))
+        if log_y and _spans_a_decade(drawn):
+            axes.set_yscale("log")
+            ticks = decades(axes.get_ylim())
+            axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.set_yticks([], minor=True)
         axes.set_xlabel(x_label)
         file = io.StringIO()
         empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=empty)
     label = f"{title}. " + "; ".join(map(_in_words, drawn))
     return element("figure", element("figcaption", title), inline(file.getvalue(), label))
+
+
+def _spans_a_decade(lines: Sequence[Line]) -> bool:
+    values = [y for line in lines for y in (*line.y, *line.low)]
+    return min(values) > 0 and max(values) > 10 * min(values)
 
 
 def _draw(axes: Any, line: Line, markers: bool) -> None:

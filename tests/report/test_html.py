@@ -98,3 +98,12 @@ def test_like_figures_have_unlike_ids_that_are_all_found():
 
 def test_a_plot_is_the_same_each_time():
     assert panel("x", "y", [line()]) == panel("x", "y", [line()])
+
+
+def test_a_loss_that_falls_by_decades_has_a_logarithmic_axis():
+    """On a plain one all that matters lies on the bottom line."""
+    steep = Line("adept", 0, (0, 1, 2), (5.0, 0.2, 0.15))
+    flat = Line("adept", 0, (0, 1, 2), (0.5, 0.2, 0.15))
+    assert ">0.2<" in panel("a", "step", [steep], log_y=True)
+    assert ">0.2<" not in panel("a", "step", [steep])
+    assert panel("a", "step", [flat], log_y=True) == panel("a", "step", [flat])

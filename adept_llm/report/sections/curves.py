@@ -30,7 +30,8 @@ def curves_section(comparison: Comparison, levels: Sequence[float]) -> Html | No
             lines = lines_of(comparison, curves, factor)
             seen.update(line.name for line in lines)
             markers = "training" not in title
-            figures.append(panel(title, "step", lines, markers=markers))
+            log_y = factor == 1.0  # a loss, which falls by a decade in the first steps
+            figures.append(panel(title, "step", lines, markers=markers, log_y=log_y))
         tables.append(steps_table(comparison, setting, levels))
     drawn = plots(figures)
     if drawn is None:
