@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ class BaselineArguments:
     def __post_init__(self) -> None:
         if self.lora_rank < 1 or self.shots < 1:
             raise InputError("lora_rank, shots: give 1 or more")
+        if self.method == "lora" and not find_spec("peft"):
+            raise InputError("method: lora needs PEFT; pip install peft")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -82,10 +85,12 @@ def main(argv: Sequence[str]) -> None:
         task = get_task(data.task) if data.task else None
         measure: Any = make_measure(encoder, validation, task, args.per_device_eval_batch_size)
         rows = read_test(data, args.seed, args.do_predict, examples[0].labels)
-        test: Any = measure_answers(encoder, rows, task, args.per_device_eval_batch_size)
+        test: Any = None
+        if rows:
+            test = measure_answers(encoder, rows, task, args.per_device_eval_batch_size)
         if baseline.method == "few_shot":
             shots = shot_ids(encoder, examples, baseline.shots, args.seed)
-            measure, test = behind(measure, shots), behind(test, shots)
+            measure, test = behind(measure, shots), test and behind(test, shots)
 
         dtype = "float32" if baseline.method == "full" else base.dtype
         model: Any = load_model(base.model_name_or_path, base.model_revision, dtype)
@@ -99,8 +104,9 @@ def main(argv: Sequence[str]) -> None:
             {"model": asdict(base), "data": asdict(data), "training": args.to_dict()},
         )
         result = tune(model, trained, train, batcher, measure, args, base.dtype == "bfloat16")
-        with computing(baseline.method == "full" and base.dtype == "bfloat16"):
-            result = replace(result, test=Answered(test, folder)(model, batcher))
+        if test:
+            with computing(baseline.method == "full" and base.dtype == "bfloat16"):
+                result = replace(result, test=Answered(test, folder)(model, batcher))
         record.finished(asdict(result)).write(folder)
         print(baseline.method, result.after, result.test)
 
@@ -116,10 +122,11 @@ def prepared(model: Any, baseline: BaselineArguments) -> tuple[Any, list[nn.Para
         model = get_peft_model(model, lora)
     elif baseline.method == "table":
         # a table of its own: a tied head keeps the frozen one
+        dtype = model.dtype
         table = nn.Embedding.from_pretrained(
             model.get_input_embeddings().weight.float().clone(), freeze=False
         )
-        table.register_forward_hook(lambda module, given, rows: rows.to(model.dtype))
+        table.register_forward_hook(lambda module, given, rows: rows.to(dtype))
         model.set_input_embeddings(table)
     elif baseline.method == "full":
         model.requires_grad_(True)
