@@ -103,9 +103,11 @@ def main(argv: Sequence[str]) -> None:
             data_record(data, examples, train, validation),
             {"model": asdict(base), "data": asdict(data), "training": args.to_dict()},
         )
-        result = tune(model, trained, train, batcher, measure, args, base.dtype == "bfloat16")
+        # all weights are fp32 masters then; LoRA's and the table's are few, and cast by themselves
+        half = computing(baseline.method == "full" and base.dtype == "bfloat16")
+        result = tune(model, trained, train, batcher, measure, args, half)
         if test:
-            with computing(baseline.method == "full" and base.dtype == "bfloat16"):
+            with half:
                 result = replace(result, test=Answered(test, folder)(model, batcher))
         record.finished(asdict(result)).write(folder)
         print(baseline.method, result.after, result.test)
@@ -140,14 +142,12 @@ def tune(
     batcher: Batcher,
     measure: Measure,
     args: AdeptTrainingArguments,
-    bf16: bool,
+    half: AbstractContextManager[Any],
 ) -> Result:
     """AdamW with a linear schedule, as Trainer's; the validation split every eval_steps."""
     folder = Path(str(args.output_dir))
     steps, rate = args.max_steps if trained else 0, args.learning_rate or 0.0
-    warmup = args.warmup_steps if args.warmup_steps >= 1 else round(args.warmup_steps * steps)
     optimizer = torch.optim.AdamW(trained, rate, weight_decay=0.0) if trained else None
-    half = computing(bf16 and bool(trained) and trained[0].dtype == torch.float32)
     with half:
         before = measure(model, batcher)
     entries = [{"step": 0} | {f"start_{k}": v for k, v in before.items()}]
@@ -155,11 +155,9 @@ def tune(
     for step, batch in zip(range(1, steps + 1), batches(train, batcher, args), strict=False):
         began = time.perf_counter()
         assert optimizer is not None
-        share = (
-            step / max(1, warmup) if step <= warmup else (steps + 1 - step) / (steps + 1 - warmup)
-        )
+        now = rate * share_at(step, steps, args.warmup_steps)
         for group in optimizer.param_groups:
-            group["lr"] = rate * share
+            group["lr"] = now
         model.train()
         with half:
             loss = loss_of(model, batch)
@@ -170,7 +168,7 @@ def tune(
         losses.append(loss.item())
         examples, tokens = examples + len(batch["example_ids"]), tokens + batch["num_text_tokens"]
         seconds += time.perf_counter() - began
-        entries.append({"step": step, "loss": losses[-1], "learning_rate": rate * share})
+        entries.append({"step": step, "loss": losses[-1], "learning_rate": now})
         if args.eval_strategy == "steps" and step % int(args.eval_steps or steps) == 0:
             with half:
                 found = measure(model, batcher)
@@ -185,6 +183,12 @@ def tune(
         before, after, mean, count, steps, examples * speed, tokens * speed, seconds,
         round(peak_memory_gb(embedding_device(model)), 3),
     )  # fmt: skip
+
+
+def share_at(step: int, steps: int, warmup: float) -> float:
+    """Share of the rate at a step from 1: up to the end of the warm-up, then down to 0."""
+    end = warmup if warmup >= 1 else round(warmup * steps)
+    return step / end if step <= end else (steps + 1 - step) / (steps + 1 - end)
 
 
 def loss_of(model: Any, batch: Batch) -> torch.Tensor:
