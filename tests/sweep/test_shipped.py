@@ -14,4 +14,4 @@ def test_all_settings_are_arguments_of_train(path):
     """A typing mistake would else show after hours, or when somebody repeats the measurement."""
     plan = read_plan(path, "runs/x", ["--model_name_or_path", "x", "--data_dir", "x"])
     check_arguments(plan)
-    assert len(plan.grid()) > 1
+    assert plan.grid()
