@@ -69,15 +69,7 @@ class SweepPlan:
             raise InputError(f"rungs: {list(self.rungs)} must be numbers of steps")
         if list(self.rungs) != sorted(set(self.rungs)):
             raise InputError(f"rungs: {list(self.rungs)} must rise")
-        if both := set(self.search_seeds) & set(self.seeds):
-            raise InputError(
-                f"seeds: {min(both)} is the search's own, whose luck it was chosen for; give others"
-            )
-        for name in ("seeds", "search_seeds"):
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise InputError(f"{name}: {list(getattr(self, name))} holds one twice")
-        if not self.search_seeds:
-            raise InputError("search_seeds: give one or more")
+        self._check_seeds()
         if self.settings and self.strategy != "grid":
             raise InputError("settings: goes with 'strategy: grid'")
         for name, values in self.search.items():
@@ -103,10 +95,26 @@ class SweepPlan:
                 raise InputError(f"{name}: expected {what}, got {value!r}")
         if type(self.max_settings) is not int:
             raise InputError(f"max_settings: {self.max_settings!r} is no whole number")
+        if not isinstance(self.keep, float):
+            raise InputError(f"keep: {self.keep!r} is no share such as 0.5")
         if not all(isinstance(one, Mapping) for one in self.settings):
             raise InputError("settings: expected a list of mappings")
         if not isinstance(self.output_dir, str) or not self.output_dir:
             raise InputError("output_dir: give a folder for the runs")
+
+    def _check_seeds(self) -> None:
+        if both := set(self.search_seeds) & set(self.seeds):
+            raise InputError(
+                f"seeds: {min(both)} is the search's own, whose luck it was chosen for; give others"
+            )
+        for name in ("seeds", "search_seeds"):
+            seeds = getattr(self, name)
+            if len(set(seeds)) < len(seeds):
+                raise InputError(f"{name}: {list(seeds)} holds one twice")
+            if any(type(seed) is not int for seed in seeds):
+                raise InputError(f"{name}: {list(seeds)} must be whole numbers")
+        if not self.search_seeds:
+            raise InputError("search_seeds: give one or more")
 
     def _check_name(self, name: str) -> None:
         """Refuse what varies and is fixed as well."""
@@ -137,7 +145,7 @@ class SweepPlan:
         return [dict(one) | each for one in self.settings or [{}] for each in products]
 
     def drawn(self) -> list[Setting]:
-        """`max_settings` draws by the first search seed; ranges to three digits."""
+        """Up to `max_settings` different draws by the first search seed; ranges to three digits."""
         generator = random.Random(self.search_seeds[0])
 
         def draw(values: Any) -> Any:
@@ -146,7 +154,9 @@ class SweepPlan:
                 return float(f"{math.exp(generator.uniform(low, high)):.3g}")
             return generator.choice(values)
 
-        return [
-            {name: draw(values) for name, values in self.search.items()}
-            for _ in range(self.max_settings)
-        ]
+        found: list[Setting] = []
+        for _ in range(10 * self.max_settings):  # lists may have fewer combinations
+            one = {name: draw(values) for name, values in self.search.items()}
+            if one not in found and len(found) < self.max_settings:
+                found.append(one)
+        return found

@@ -128,6 +128,9 @@ def test_draws_lie_in_their_range_and_come_again():
     # even by logarithm: about half lie below the geometric middle
     assert 10 <= sum(rate < 0.1 for rate in rates) <= 30
     assert {each["prompt_init"] for each in drawn} == {"vocab", "normal"}
+    # a setting that was drawn twice would be two runs in one folder
+    few = plan(search={"prompt_init": ["vocab", "normal"]}, strategy="random", max_settings=9)
+    assert sorted(one["prompt_init"] for one in few.drawn()) == ["normal", "vocab"]
 
 
 def test_values_that_go_together_are_combined_with_the_grid():
@@ -162,6 +165,8 @@ def test_a_single_setting_needs_no_search():
         ({"settings": [{"seed": 3}], "strategy": "random"}, "goes with 'strategy: grid'"),
         ({"seeds": 3}, "seeds: expected a list"),
         ({"keep": 1.0}, "keep: 1.0"),
+        ({"keep": "half"}, "keep: 'half' is no share"),
+        ({"seeds": ["a"]}, "must be whole numbers"),
         ({"search": {"learning_rate": 0.1}}, "expected a list of values"),
         ({"search": {"learning_rate": [0.1, 0.1]}}, "holds a value twice"),
         ({"search": {"learning_rate": {"low": 1, "high": 2}}}, "goes with 'strategy: random'"),
