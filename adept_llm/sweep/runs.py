@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -146,4 +147,7 @@ def _word(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
-    return re.sub(r"[^\w.+-]+", "_", _word(value))[:60]
+    """A value as part of a folder's name; one that had to be changed for that gets a digest."""
+    given = _word(value)
+    name = re.sub(r"[^\w.+-]+", "_", given)[:40]
+    return name if name == given else f"{name}-{sha256(given.encode()).hexdigest()[:8]}"

@@ -122,6 +122,15 @@ def pretend(rows, tmp_path):
     return make
 
 
+def test_folders_of_different_values_have_different_names():
+    """Long texts, paths, and words that differ in what no folder's name may hold."""
+    texts = ["x" * 80 + "a", "x" * 80 + "b", "a/b", "a b", "a_b"]
+    plan = SweepPlan("out", {"prompt_init_text": texts})
+    names = [Run.of(plan, one, 0, {}, "search").folder.name for one in plan.grid()]
+    assert len(set(names)) == len(texts) and all("/" not in name for name in names)
+    assert names[-1] == "prompt_init_text=a_b,seed=0" and max(map(len, names)) < 100
+
+
 def test_processes_run_side_by_side_each_with_its_device(pretend):
     """Never more than there are devices, and each device is used."""
     rates = [0.01, 0.02, 0.03, 0.1, 0.3]
