@@ -50,6 +50,18 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+class PlainParser(argparse.ArgumentParser):
+    """Says what is wrong as all of this package does: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Instead of a page of usage.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"arguments: {message}")
+
+
 class _Parser(HfArgumentParser):
     prepare: Prepare | None = None
 

@@ -1,11 +1,9 @@
 """adept-llm report RUN.. --output page.html: one page, or one table, about any number of runs."""
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from adept_llm.cli.parsing import check_output
+from adept_llm.cli.parsing import PlainParser, check_output
 from adept_llm.errors import InputError
 from adept_llm.files import write_whole
 from adept_llm.report.figures import check_matplotlib
@@ -19,18 +17,13 @@ TABLES = {".md": markdown, ".tex": latex, ".csv": long_csv}
 PAGE = ".html"
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"arguments: {message}")
-
-
 def main(argv: Sequence[str]) -> None:
     """Find the runs, compare them, write the file.
 
     Raises:
         InputError: for a place without runs, a file that is damaged, or an unknown suffix.
     """
-    parser = _Parser(
+    parser = PlainParser(
         prog="adept-llm report",
         description="Compare finished runs: tables, curves, rates, words and wrong predictions on "
         "one page that needs no network, or the table of results alone.",

@@ -236,6 +236,11 @@ def test_settings_are_checked_before_a_run_is_started(capsys, tmp_path, rows):
     assert main(["sweep", str(file)]) == 2
     assert "prompt_init" in capsys.readouterr().err and not (tmp_path / "out").exists()
     assert main(["sweep", str(file), "--parallel", "0"]) == 2
+    capsys.readouterr()
+    assert main(["sweep"]) == 2
+    assert (
+        capsys.readouterr().err == "error: arguments: the following arguments are required: file\n"
+    )
 
 
 def test_slurm_wants_its_scripts_and_sbatch(pretend, tmp_path, monkeypatch):
