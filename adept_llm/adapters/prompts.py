@@ -41,7 +41,7 @@ class LowRankPrompt(PromptForm):
     r = 10 at m = 100.
     """
 
-    default_rate = 0.01
+    default_rate = 0.02
     default_rank = 10
 
     def __init__(self, sizes: Sizes) -> None:
@@ -69,7 +69,7 @@ class SuperposedPrompt(PromptForm):
     Only the words' ids are saved.
     """
 
-    default_rate = 0.01
+    default_rate = 0.02
     default_rank = 128
     ids: Tensor
 
