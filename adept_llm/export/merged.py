@@ -175,13 +175,15 @@ def changes(
         table = tensors[base.table]
         shape = (table.shape[0] + m, *table.shape[1:])
         found[base.table] = Written(table.dtype, shape, merged_blocks(adapter))
-        if tied:
-            found[base.head] = Written(table.dtype, shape, lengthened(table, m))
     bias = base.head.removesuffix("weight") + "bias"
-    for name in (base.head, bias):
-        if name in tensors and name not in found and not (tied and name == base.head):
-            one = tensors[name]
-            found[name] = Written(one.dtype, (one.shape[0] + m, *one.shape[1:]), lengthened(one, m))
+    longer = {name: tensors[name] for name in (base.head, bias) if name in tensors}
+    # a tied head that is stored all the same keeps its place, in whichever file
+    if tied and (base.head in longer or (base.table in tensors and not base.tensor(base.head))):
+        one = base.tensor(base.table)
+        assert one is not None
+        longer[base.head] = one
+    for name, one in longer.items():
+        found[name] = Written(one.dtype, (one.shape[0] + m, *one.shape[1:]), lengthened(one, m))
     return found
 
 
@@ -252,7 +254,9 @@ def write_tokenizer(
     content["tokenizer_class"] = "PreTrainedTokenizerFast"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
     known = len(tokenizer)
-    ids = {name: i for name, i in merged.get_added_vocab().items() if i >= known}
+    own = source / ADDED_TOKENS
+    ids = json.loads(own.read_bytes()) if own.is_file() else {}
+    ids |= {name: i for name, i in merged.get_added_vocab().items() if i >= known}
     assert virtual_token_name(m - 1) in ids
     (target / ADDED_TOKENS).write_text(json.dumps(ids, indent=2) + "\n", "utf-8")
 

@@ -17,7 +17,6 @@ from adept_llm.record import RECORD_FILE, read_content
 from adept_llm.training.log_file import LOG_FILE, read_log
 
 TEST_FILE = "test.json"
-PREDICTIONS_FILE = "predictions.jsonl"
 UNNAMED = "(not named)"
 
 

@@ -43,8 +43,7 @@ def search(plan: SweepPlan, measure: Measure) -> Found:
         tried, at_edge = walk(plan, measure, steps)
     else:
         settings = plan.grid() if plan.strategy == "grid" else plan.drawn()
-        tried = list(zip(settings, measure(settings, steps), strict=True))
-        at_edge = grid_edges(plan, best_of(tried)) if plan.strategy == "grid" else ()
+        tried, at_edge = list(zip(settings, measure(settings, steps), strict=True)), ()
     count = len(tried)
     for steps in plan.rungs[1:]:
         ranked = sorted(tried, key=lambda one: one[1])

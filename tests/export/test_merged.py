@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from adept_llm import AdeptConfig, get_adapter, inject_adapter, merge_adapter, save_adapter
@@ -90,6 +90,34 @@ def test_the_tokenizer_writes_p_and_other_programs_find_their_files(tmp_path):
     assert [added[f"<|adept_{i}|>"] for i in range(5)] == virtual
     config = json.loads((merged / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_a_tied_head_that_is_stored_all_the_same_is_written_once(tmp_path):
+    """Some checkpoints hold it, and in another shard than the table."""
+    model = base_in(tmp_path, "llama-tied", shard_size="20KB")
+    index = tmp_path / "base" / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    content["weight_map"]["lm_head.weight"] = "model-head.safetensors"
+    index.write_text(json.dumps(content))
+    head = {"lm_head.weight": get_adapter(model).weight.detach().clone()}
+    save_file(head, tmp_path / "base" / "model-head.safetensors", metadata={"format": "pt"})
+    assert merge(tmp_path) == 0
+    files = sorted((tmp_path / "merged").glob("*.safetensors"))
+    holders = [path.name for path in files if "lm_head.weight" in load_file(path)]
+    assert holders == ["model-head.safetensors"]
+    expected, _ = merge_adapter(model, AutoTokenizer.from_pretrained(MODEL))
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").state_dict()
+    assert all(torch.equal(found[key], value) for key, value in expected.state_dict().items())
+
+
+def test_added_tokens_of_the_base_stay(tmp_path):
+    """A converter that reads the file would else lose them."""
+    base_in(tmp_path)
+    mine = AutoTokenizer.from_pretrained(MODEL).convert_ids_to_tokens(7)
+    (tmp_path / "base" / "added_tokens.json").write_text(json.dumps({mine: 7}))
+    assert merge(tmp_path) == 0
+    added = json.loads((tmp_path / "merged" / "added_tokens.json").read_text())
+    assert added[mine] == 7 and len(added) == 6
 
 
 def test_the_card_says_what_it_is(tmp_path):
