@@ -20,6 +20,7 @@ from adept_llm.packing import (
     use_packed_attention,
     why_not_packed,
 )
+from adept_llm.packing.losses import MOST_LOGITS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -122,8 +123,7 @@ def estimate(
 ) -> Needs | None:
     """Count parameters, and the tensors that a step on the meta device saves for its backward pass.
 
-    What passes is counted of the logits alone; with the loss on all tokens and a large vocabulary
-    it is most of a step's peak.
+    What passes is counted of the logits alone.
 
     Args:
         model_config: the base's configuration.
@@ -134,8 +134,8 @@ def estimate(
         num_tokens: tokens of each text, virtual tokens not counted.
         packing: shared_prefix or padded.
         gradient_checkpointing: keep the input of each layer only, and one layer's tensors.
-        loss_on: target: a label and EOS; else logits of all tokens are kept, which is too many for
-            the assistant's turns, whose length only the rows know.
+        loss_on: target: a label and EOS; else all tokens are learnt, which is too many for the
+            assistant's turns, whose length only the rows know.
 
     Returns:
         The needs, or None for a model whose forward pass cannot be followed on the meta device.
@@ -158,7 +158,9 @@ def estimate(
     packed = packing == "shared_prefix" and not why_not_packed(
         model_config, len(virtual) + num_tokens
     )
-    learnt = 2 if loss_on == "target" else num_tokens - 1
+    # of longer targets a chunk at a time is computed, see packing.losses
+    at_once = max(1, MOST_LOGITS // (model_config.vocab_size * batch_size))
+    learnt = min(at_once, 2 if loss_on == "target" else num_tokens - 1)
     texts = [_Text([3] * (num_tokens - learnt), [2] * learnt)] * batch_size
     batch = (packed_batch if packed else padded_batch)(virtual, texts)
     try:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters import embedding_device, virtual_token_ids
-from adept_llm.packing import Batcher, EncodedExample, PackedLayout
+from adept_llm.packing import IGNORED, Batcher, EncodedExample, PackedLayout, token_losses
 from adept_llm.packing.attention import prepared_mask
 from adept_llm.packing.collator import check_prompts, left_pad
 
@@ -80,15 +80,14 @@ def _score_packed(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], Lab
         target += ids
         row += [n] * len(ids)
     device = embedding_device(model)
-    logits = model(
-        input_ids=torch.tensor([[t for s in segments for t in s]], device=device),
-        position_ids=layout.position_ids().to(device),
-        attention_mask=prepared_mask().to(device),
-        packed_layout=layout,
-        logits_to_keep=torch.tensor(keep, device=device),
-        use_cache=False,
-    ).logits[0]
-    found = _log_likelihood(logits, torch.tensor(target, device=device))
+    inputs = {
+        "input_ids": torch.tensor([[t for s in segments for t in s]], device=device),
+        "position_ids": layout.position_ids().to(device),
+        "attention_mask": prepared_mask().to(device),
+        "packed_layout": layout,
+        "logits_to_keep": torch.tensor(keep, device=device),
+    }
+    found = -token_losses(model, inputs, torch.tensor(target, device=device))
     return found.new_zeros(len(labels)).index_add(0, torch.tensor(row, device=device), found)
 
 
@@ -98,18 +97,11 @@ def _score_padded(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], Lab
     device = embedding_device(model)
     rows = [virtual + prompt + ids[:-1] for prompt, each in pairs for ids in each]
     mask = left_pad([[1] * len(row) for row in rows], 0).to(device)
-    targets = left_pad([ids for _, each in pairs for ids in each], -1).to(device)
-    logits = model(
-        input_ids=left_pad(rows, 0).to(device),
-        attention_mask=mask,
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-        logits_to_keep=targets.shape[1],
-        use_cache=False,
-    ).logits
-    found = _log_likelihood(logits, targets.clamp(min=0)) * (targets >= 0)
-    return found.sum(-1)
-
-
-def _log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability of each target, [.., V] and [..] -> [..]."""
-    return logits.float().log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+    targets = left_pad([ids for _, each in pairs for ids in each], IGNORED).to(device)
+    inputs = {
+        "input_ids": left_pad(rows, 0).to(device),
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
+        "logits_to_keep": targets.shape[1],
+    }
+    return -token_losses(model, inputs, targets).sum(-1)

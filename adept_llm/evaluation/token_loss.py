@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adept_llm.adapters import embedding_device
 from adept_llm.data import Encoded, Encoder, Example, Report
-from adept_llm.packing import IGNORED, Batcher, summed_loss
+from adept_llm.packing import IGNORED, Batcher, token_losses
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,6 +73,6 @@ def mean_loss(
             for name, value in batch["inputs"].items()
         }
         labels = batch["labels"].to(device)
-        total += summed_loss(model(**inputs, use_cache=False).logits, labels).item()
+        total += token_losses(model, inputs, labels).sum().item()
         count += int((labels != IGNORED).sum())
     return total / count

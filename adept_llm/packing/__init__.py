@@ -1,9 +1,10 @@
 """Shared-prefix packing: the prompt of a micro-batch is computed once."""
 
 from adept_llm.packing.attention import use_packed_attention, why_not_packed
-from adept_llm.packing.batcher import PACKINGS, Batcher, make_batcher, summed_loss
+from adept_llm.packing.batcher import PACKINGS, Batcher, make_batcher
 from adept_llm.packing.collator import IGNORED, Batch, EncodedExample, packed_batch, padded_batch
 from adept_llm.packing.layout import PackedLayout
+from adept_llm.packing.losses import summed_loss, token_losses
 
 __all__ = [
     "IGNORED",
@@ -16,6 +17,7 @@ __all__ = [
     "packed_batch",
     "padded_batch",
     "summed_loss",
+    "token_losses",
     "use_packed_attention",
     "why_not_packed",
 ]

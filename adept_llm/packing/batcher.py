@@ -4,14 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from adept_llm.adapters import virtual_token_ids
 from adept_llm.errors import InputError
 from adept_llm.packing.attention import use_packed_attention, why_not_packed
 from adept_llm.packing.collator import (
-    IGNORED,
     Batch,
     EncodedExample,
     packed_batch,
@@ -70,14 +66,3 @@ def make_batcher(
     if reason is None:
         use_packed_attention(model)
     return Batcher(virtual, reason is None, reason)
-
-
-def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the targets' cross-entropies in nats, in fp32.
-
-    Args:
-        logits: [.., N, V], as a model gives them for a batch's inputs.
-        labels: [.., N], the batch's labels; -100 is passed over.
-    """
-    flat = logits.flatten(0, -2).float()
-    return F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, reduction="sum")

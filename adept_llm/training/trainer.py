@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from adept_llm.adapters import get_adapter
 from adept_llm.errors import InputError
 from adept_llm.evaluation.measure import Measure, Numbers
-from adept_llm.packing import IGNORED, Batch, Batcher, summed_loss
+from adept_llm.packing import IGNORED, Batch, Batcher, token_losses
 from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.checkpoints.resumable import ResumableTrainer
@@ -127,8 +127,7 @@ class AdeptTrainer(ResumableTrainer):
         labels, example_ids = inputs["labels"], inputs["example_ids"]
         self._used_rates = self.learning_rates()
         self.speed.count(len(example_ids), inputs["num_text_tokens"])
-        outputs = model(**inputs["inputs"], use_cache=False)
-        total = summed_loss(outputs.logits, labels)
+        total = token_losses(model, inputs["inputs"], labels).sum()
         if not torch.isfinite(total):
             rates = ", ".join(f"{k} {v:.3g}" for k, v in self._used_rates.items())
             raise InputError(
@@ -139,7 +138,7 @@ class AdeptTrainer(ResumableTrainer):
             num_items_in_batch = (labels != IGNORED).sum()
         # data-parallel ranks average their gradients, the sum over ranks is wanted
         loss = total / num_items_in_batch * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {}) if return_outputs else loss
 
     def on_better(self) -> None:
         """Save, or the best might lie between two checkpoints."""
