@@ -12,6 +12,7 @@ from adept_llm.evaluation.generation import Decoding, generate
 from adept_llm.evaluation.label_scoring import LabelIds, score_labels, with_end
 from adept_llm.evaluation.metrics import METRICS, RUNS_CODE, compute, majority
 from adept_llm.evaluation.programs.sandbox import check_sandbox
+from adept_llm.evaluation.ranks import collect
 from adept_llm.files import write_whole
 from adept_llm.packing import Batcher
 from adept_llm.tasks import Task
@@ -239,7 +240,9 @@ class AnswerMeasure:
         eos = tokenizer.eos_token_id
         decoding = Decoding(self.max_new_tokens, temperature=self.temperature)
         prompts = [window.prompt_ids for window in flat]
-        for index, ids, certainty in generate(model, prompts, eos, decoding, self.batch_size):
+        mine = generate(model, prompts, eos, decoding, self.batch_size)
+        answers = collect({one.prompt_index: one for one in mine})
+        for index, ids, certainty in answers.values():
             owner = owners[index]
             if owner not in best or certainty > best[owner][0]:
                 best[owner] = (certainty, index, ids)

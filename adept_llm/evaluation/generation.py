@@ -19,6 +19,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from adept_llm.adapters import embedding_device, virtual_token_ids
 from adept_llm.errors import InputError
+from adept_llm.evaluation.ranks import batches
 from adept_llm.packing.collator import left_pad
 
 if TYPE_CHECKING:
@@ -111,14 +112,14 @@ def generate(
         batch_size: prompts in a batch.
 
     Yields:
-        One answer for each prompt, batch by batch, in order of the prompts' length.
+        One answer for each prompt, batch by batch, in order of the prompts' length. Several ranks
+        share the work: each yields its part, see `ranks.collect`, and all must call.
     """
     model.eval()
     prefix = _prefix_cache(model)
     config = decoding.config(eos_token_id)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
+    for batch in batches(order, batch_size):
         texts = [prompts[i] for i in batch]
         shared = prefix if _fits_window(model, texts, decoding.max_new_tokens) else None
         answers = zip(*_continue(model, shared, texts, config), strict=True)

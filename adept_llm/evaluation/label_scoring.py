@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters import embedding_device, virtual_token_ids
+from adept_llm.evaluation.ranks import batches, collect
 from adept_llm.packing import IGNORED, Batcher, EncodedExample, PackedLayout, token_losses
 from adept_llm.packing.attention import prepared_mask
 from adept_llm.packing.collator import check_prompts, left_pad
@@ -26,7 +27,8 @@ def score_labels(
 ) -> list[Tensor]:
     """Log-likelihood of each label word after each prompt.
 
-    A packed model computes the prompt once per batch and each text once for all labels.
+    A packed model computes the prompt once per batch and each text once for all labels. Several
+    ranks share the work, and all must call.
 
     Args:
         model: an injected model.
@@ -46,11 +48,11 @@ def score_labels(
         # neighbours of like length waste the least padding
         order = sorted(range(len(examples)), key=lambda i: len(examples[i].prompt_ids))
         scores: dict[int, Tensor] = {}
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
+        for batch in batches(order, batch_size):
             pairs = [(examples[i].prompt_ids, label_ids[i]) for i in batch]
             found = score(model, pairs).float().cpu()
             scores.update(zip(batch, found.split([len(ids) for _, ids in pairs]), strict=True))
+    scores = collect(scores)
     return [scores[i] for i in range(len(examples))]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adept_llm.adapters import embedding_device
 from adept_llm.data import Encoded, Encoder, Example, Report
+from adept_llm.evaluation.ranks import batches, collect
 from adept_llm.packing import IGNORED, Batcher, token_losses
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def mean_loss(
 ) -> float:
     """Cross-entropy in nats per predicted token, over all tokens of all examples.
 
+    Several ranks share the work, and all must call.
+
     Args:
         model: An injected model; it is put into evaluation mode.
         batcher: The model's.
@@ -64,15 +67,19 @@ def mean_loss(
     model.eval()
     device = embedding_device(model)
     # neighbours of like length waste the least padding
-    order = sorted(encoded, key=lambda e: len(e.prompt_ids) + len(e.target_ids))
-    total, count = 0.0, 0
-    for start in range(0, len(order), batch_size):
-        batch = batcher(order[start : start + batch_size])
+    lengths = [len(e.prompt_ids) + len(e.target_ids) for e in encoded]
+    order = sorted(range(len(encoded)), key=lengths.__getitem__)
+    sums: dict[int, tuple[float, int]] = {}
+    for indices in batches(order, batch_size):
+        batch = batcher([encoded[i] for i in indices])
         inputs = {
             name: value.to(device) if isinstance(value, Tensor) else value
             for name, value in batch["inputs"].items()
         }
         labels = batch["labels"].to(device)
-        total += token_losses(model, inputs, labels).sum().item()
-        count += int((labels != IGNORED).sum())
-    return total / count
+        total = token_losses(model, inputs, labels).sum().item()
+        sums[indices[0]] = (total, int((labels != IGNORED).sum()))
+    every = collect(sums)
+    # in the order of one process, whose sum it then is to the last bit
+    totals, counts = zip(*(every[i] for i in order if i in every), strict=True)
+    return sum(totals) / sum(counts)

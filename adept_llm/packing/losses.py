@@ -113,15 +113,16 @@ def _hidden_states(model: Any, own: Any, inputs: Mapping[str, Any]) -> tuple[Ten
 
 
 def _has_plain_head(own: Any, inputs: Mapping[str, Any]) -> bool:
-    """Whether logits are the frozen head of the hidden states and nothing else; tried once.
+    """Whether logits are the frozen head of the hidden states and nothing else; tried on a word.
 
     Gemma-2 soft-caps its logits, Cohere scales them.
     """
     if own not in _plain:
         with torch.no_grad():
-            hidden, logits = _hidden_states(own, own, inputs)
+            word = {"input_ids": inputs["input_ids"][:1, -1:]}
+            hidden, logits = _hidden_states(own, own, word)
             with _head(own) as head:
-                found = head(hidden[:, torch.tensor([-1], device=hidden.device)])
+                found = head(hidden)
         frozen = not any(p.requires_grad for p in own.get_output_embeddings().parameters())
         _plain[own] = frozen and torch.equal(found, logits)
     return _plain[own]

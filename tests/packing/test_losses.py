@@ -32,7 +32,8 @@ def measured(model, packing):
         # unequal slopes: a gradient that is kept from the forward pass must be scaled by its own
         weights = torch.linspace(0.5, 2, found.numel()).view_as(found)
         (weights * found).sum().backward()
-    gradients = [p.grad.clone() for p in get_adapter(model).trained_parameters().values()]
+    parameters = get_adapter(model).trained_parameters().values()
+    gradients = [p.grad.clone() for p in parameters if p.numel()]
     assert torch.equal(found == 0, batch["labels"] == IGNORED)
     return found.detach(), gradients, seen.rows
 
@@ -50,6 +51,17 @@ def test_chunks_give_the_losses_and_gradients_of_whole_logits(name, packing, mon
     torch.testing.assert_close(chunked, whole, rtol=1e-5, atol=1e-6)
     for one, other in zip(gradients, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("m", [0, 5])
+def test_offsets_by_position_are_those_of_whole_logits(m, monkeypatch):
+    """The head is tried on one word, whose position is told to DePT as any other's."""
+    model = adapted(method="dept", m=m)
+    whole, *_ = measured(model, "shared_prefix")
+    monkeypatch.setattr(losses, "MOST_LOGITS", ROWS * VOCAB)
+    chunked, _, rows = measured(model, "shared_prefix")
+    assert rows == ROWS
+    torch.testing.assert_close(chunked, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_a_trained_head_keeps_its_gradient(monkeypatch):

@@ -22,9 +22,9 @@ from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.evaluation.ranks import from_all_ranks
 from adept_llm.packing import make_batcher
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.checkpoints.state import from_all_ranks
 from adept_llm.training.launch import join_ranks, leave_together
 from adept_llm.training.log_file import read_losses
 from adept_llm.training.run import run

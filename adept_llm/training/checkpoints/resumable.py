@@ -18,6 +18,7 @@ from adept_llm.compat.deepspeed import gathered
 from adept_llm.compat.trainer import HookedTrainer
 from adept_llm.compat.transformers import quantization_of
 from adept_llm.errors import InputError
+from adept_llm.evaluation.ranks import from_all_ranks
 from adept_llm.files import write_files
 from adept_llm.record import RECORD_FILE, RunRecord
 from adept_llm.training.checkpoints import state as training_state
@@ -229,7 +230,7 @@ class ResumableTrainer(HookedTrainer):
         # collectives: every rank takes part, one writes
         files = self._adapter_files()
         moments = training_state.optimizer_state(parameters, optimizer, self.engine)
-        generators = training_state.from_all_ranks(training_state.random_state())
+        generators = from_all_ranks(training_state.random_state())
         if self.state.best_global_step:
             best = run / f"{PREFIX}{self.state.best_global_step}"
             if self.state.best_global_step == step or best.is_dir():
