@@ -1,6 +1,7 @@
 """What a run needs: parameters and bytes, from the model's shape alone; no weight is read."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from adept_llm.adapters import AdeptConfig, AdeptEmbedding, BaseTable, check_model
 from adept_llm.adapters.injection import silence_dropout
+from adept_llm.base.sharding import Sharding
 from adept_llm.compat.torch import storage_id
 from adept_llm.errors import InputError
 from adept_llm.packing import (
@@ -26,41 +28,24 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 GIB = 2**30
+USABLE = 0.9
+WHOLE = Sharding()
 # the logits, their gradient and that of their log-softmax live at once, all but saved ones in fp32
 PASSING_BYTES_PER_LOGIT = 3 * 4
 # a step of a larger base takes minutes on a CPU: nobody does that unawares
 MOST_WITHOUT_GPU = 1_000_000_000
-LLAMA_2: dict[str, Any] = {
-    "vocab_size": 32000, "max_position_embeddings": 4096, "dtype": torch.float16,
-}  # fmt: skip
-# shapes of models whose config.json may be out of reach (the hub gives them to registered users)
-KNOWN_SHAPES: dict[str, dict[str, Any]] = {
-    "meta-llama/Llama-2-7b-hf": {
-        **LLAMA_2, "hidden_size": 4096, "intermediate_size": 11008,
-        "num_hidden_layers": 32, "num_attention_heads": 32,
-    },
-    "meta-llama/Llama-2-13b-hf": {
-        **LLAMA_2, "hidden_size": 5120, "intermediate_size": 13824,
-        "num_hidden_layers": 40, "num_attention_heads": 40,
-    },
-    "meta-llama/Llama-3.2-3B": {
-        "vocab_size": 128256, "max_position_embeddings": 131072, "hidden_size": 3072,
-        "intermediate_size": 8192, "num_hidden_layers": 28, "num_attention_heads": 24,
-        "num_key_value_heads": 8, "tie_word_embeddings": True, "dtype": torch.bfloat16,
-    },
-}  # fmt: skip
 # NF4 with double quantisation: 4 bits, 8 bits for each 64 weights, 32 bits for each 64 * 256
 BYTES_PER_LINEAR_WEIGHT = {"int8": 1.0, "nf4": (4 + 8 / 64 + 32 / (64 * 256)) / 8}
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes of one process that holds the whole base, and counts of parameters."""
+    """Bytes of one process, and counts of parameters."""
 
     frozen_parameters: int
     trained_parameters: int
     weights: int
-    """The frozen base."""
+    """The frozen base, or what one rank holds of it."""
     adapter: int
     """fp32 values, gradients and AdamW's two moments of the trained parameters."""
     activations: int
@@ -102,14 +87,6 @@ def gib(size: float) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
 
 
-def known_shape(name_or_path: str) -> Any | None:
-    """Configuration of a model whose shape is built in, else None."""
-    from transformers import LlamaConfig
-
-    shape = KNOWN_SHAPES.get(name_or_path)
-    return LlamaConfig(**shape) if shape else None
-
-
 def estimate(
     model_config: "PretrainedConfig",
     adapter: AdeptConfig,
@@ -120,6 +97,7 @@ def estimate(
     packing: str = "shared_prefix",
     gradient_checkpointing: bool = False,
     loss_on: str = "target",
+    sharding: Sharding = WHOLE,
 ) -> Needs | None:
     """Count parameters, and the tensors that a step on the meta device saves for its backward pass.
 
@@ -136,6 +114,7 @@ def estimate(
         gradient_checkpointing: keep the input of each layer only, and one layer's tensors.
         loss_on: target: a label and EOS; else all tokens are learnt, which is too many for the
             assistant's turns, whose length only the rows know.
+        sharding: of the base over ranks.
 
     Returns:
         The needs, or None for a model whose forward pass cannot be followed on the meta device.
@@ -182,7 +161,31 @@ def estimate(
     else:
         activations += layers * layer
     trained = _trained_parameters(base, adapter)
-    return Needs(frozen, trained, weights, 16 * trained, activations)
+    return Needs(frozen, trained, sharding.held(weights, frozen), 16 * trained, activations)
+
+
+def largest_batch(needs: Callable[[int], Needs], memory: float) -> int:
+    """Most examples of a micro-batch that fit, 0 for none.
+
+    Args:
+        needs: What a micro-batch of so many examples needs.
+        memory: Bytes of the GPU; a tenth stays free for the allocator's gaps and the kernels' own.
+    """
+    room, one = memory * USABLE, needs(1).total
+    if one > room:
+        return 0
+    # not quite a line: which kernel attends depends on the sizes
+    batch, of_batch = 2, needs(2).total
+    for _ in range(3):
+        more = (of_batch - one) / (batch - 1)
+        guess = max(2, 1 + int((room - one) / more))
+        if guess == batch:
+            break
+        batch, of_batch = guess, needs(guess).total
+    while batch > 1 and of_batch > room:
+        batch -= 1
+        of_batch = needs(batch).total
+    return batch
 
 
 def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:

@@ -19,8 +19,9 @@ from adept_llm.base.loading import (
     load_tokenizer,
     pick_dtype,
 )
-from adept_llm.base.memory import check_device, estimate, known_shape
+from adept_llm.base.memory import check_device, estimate
 from adept_llm.base.quantization import check_quantization
+from adept_llm.base.shapes import known_shape
 from adept_llm.cli.columns import format_columns
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.compat.config import commit_of
