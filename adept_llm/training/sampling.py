@@ -1,12 +1,13 @@
 """Which examples each rank sees at each step, independent of how many ranks there are.
 
 The order of an epoch depends on the seed, the epoch and the length of a bucket alone, and so does
-its cut into global batches. A global batch is then dealt out to ranks and accumulation steps; the
-last one of an epoch may be short, and is dealt out as evenly as it goes, without repeating or
-dropping an example. So the losses do not depend on the number of ranks (INV 6), and a resumed run
-finds its place by (seed, step) alone.
+its cut into global batches. A global batch is then dealt out to ranks and accumulation steps by the
+tokens of its examples, so that no rank waits long for another; the last batch of an epoch may be
+short, and is dealt out likewise, without repeating or dropping an example. So the losses do not
+depend on the number of ranks (INV 6), and a resumed run finds its place by (seed, step) alone.
 """
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -38,31 +39,39 @@ class Shares:
         """Examples of one optimizer step on all ranks."""
         return self.batch_size * self.accumulation * self.world_size
 
-    def deal(self, batch: Sequence[int]) -> list[list[int]]:
+    def deal(self, batch: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
         """This rank's micro-batches of a global batch; a short batch may leave some of them empty.
+
+        The longest example goes first, always to the hand with the fewest tokens (Graham's LPT
+        rule), so that the fullest hand has at most one example more than the emptiest.
 
         Args:
             batch: at most `global_batch` indices.
+            lengths: tokens of each example by index.
         """
-        hands = self.accumulation * self.world_size
-        small, larger = divmod(len(batch), hands)
-        ends = [0]
-        for hand in range(hands):
-            ends.append(ends[-1] + small + (hand < larger))
-        mine = [step * self.world_size + self.rank for step in range(self.accumulation)]
-        return [list(batch[ends[hand] : ends[hand + 1]]) for hand in mine]
+        hands: list[list[int]] = [[] for _ in range(self.accumulation * self.world_size)]
+        if len(hands) == 1:
+            return [list(batch)]
+        lightest = [(0, n) for n in range(len(hands))]
+        for place in sorted(range(len(batch)), key=lambda place: -lengths[batch[place]]):
+            tokens, hand = heapq.heappop(lightest)
+            hands[hand].append(place)
+            heapq.heappush(lightest, (tokens + lengths[batch[place]], hand))
+        # what the ranks compute at the same time is of like size, too
+        full = [hand for _, hand in sorted(lightest, key=lambda one: (-one[0], one[1]))]
+        mine = [full[step * self.world_size + self.rank] for step in range(self.accumulation)]
+        return [[batch[place] for place in sorted(hands[hand])] for hand in mine]
 
 
 class GlobalBatches(Sampler[list[int]]):
     """Batch sampler: micro-batches of one rank, `accumulation` of them for each global batch.
 
     Args:
-        size: number of examples.
+        lengths: tokens of each example.
         shares: how a global batch is dealt out.
         seed: of the order.
         epoch: tells the current epoch, asked when iteration starts.
         bucket: so many examples in the drawn order are sorted, the longest first; 0 sorts none.
-        lengths: tokens of each example, where there are buckets.
 
     Sorted buckets are what PEFT's comparison of methods trains on (its `BucketIterator`). Without
     padding they save nothing, but they change what is in a batch: where the loss is the mean of a
@@ -71,14 +80,13 @@ class GlobalBatches(Sampler[list[int]]):
 
     def __init__(
         self,
-        size: int,
+        lengths: Sequence[int],
         shares: Shares,
         seed: int,
         epoch: Callable[[], int],
         bucket: int = 0,
-        lengths: Sequence[int] = (),
     ) -> None:
-        self.size = size
+        self.size = len(lengths)
         self.shares = shares
         self.seed = seed
         self.epoch = epoch
@@ -97,7 +105,7 @@ class GlobalBatches(Sampler[list[int]]):
             order[start : start + self.bucket] = sorted(drawn, key=lambda n: -self.lengths[n])
         for start in range(0, self.size, self.shares.global_batch):
             batch = order[start : start + self.shares.global_batch]
-            for hand in self.shares.deal(batch):
+            for hand in self.shares.deal(batch, self.lengths):
                 # a rank without examples must still take part in the collectives
                 yield hand or [-1 - batch[0]]
 
@@ -140,10 +148,10 @@ def training_loader(
     bucket: int = 0,
 ) -> DataLoader[Any]:
     """A loader of this rank's micro-batches; its length is a multiple of the accumulation."""
-    lengths = [len(e.prompt_ids) + len(e.target_ids) for e in examples] if bucket else ()
+    lengths = [len(e.prompt_ids) + len(e.target_ids) for e in examples]
     return DataLoader(
         cast(Any, StandIns(examples)),
-        batch_sampler=GlobalBatches(len(examples), shares, seed, epoch, bucket, lengths),
+        batch_sampler=GlobalBatches(lengths, shares, seed, epoch, bucket),
         collate_fn=CollateStandIns(collate),
         num_workers=workers,
         pin_memory=pin_memory,

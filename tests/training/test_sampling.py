@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -16,55 +15,79 @@ from adept_llm.training.sampling import (
     training_loader,
 )
 
+LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=40)
 SPLITS = (st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
 
 
-def batches(size, shares, seed=3, epoch=0, bucket=0, lengths=()):
-    sampler = GlobalBatches(size, shares, seed, lambda: epoch, bucket, lengths)
+def batches(lengths, shares, seed=3, epoch=0, bucket=0):
+    lengths = [1] * lengths if isinstance(lengths, int) else lengths
+    sampler = GlobalBatches(lengths, shares, seed, lambda: epoch, bucket)
     found = list(sampler)
     assert len(found) == len(sampler)
     return found
 
 
-@given(st.integers(0, 40), *SPLITS)
-def test_a_batch_is_dealt_as_evenly_as_it_goes(size, batch_size, accumulation, world):
-    """To the hands of step 0, then of step 1, ..: numpy's array_split is the reference."""
-    size = min(size, batch_size * accumulation * world)
-    batch = [100 + i for i in range(size)]
-    hands = [list(hand) for hand in np.array_split(batch, accumulation * world)]
-    for rank in range(world):
-        shares = Shares(batch_size, accumulation, world, rank)
-        assert shares.global_batch == batch_size * accumulation * world
-        assert shares.deal(batch) == hands[rank::world]
+def row(value):
+    return SimpleNamespace(prompt_ids=[1], target_ids=[value])
 
 
-@given(st.integers(1, 40), *SPLITS, st.integers(0, 3))
-def test_all_ranks_together_see_the_same_global_batches(size, batch_size, accumulation, world, at):
-    alone = batches(size, Shares(batch_size * accumulation * world), epoch=at)
-    assert sorted(index for batch in alone for index in batch) == list(range(size))
+def hands_of(ranks, accumulation):
+    """Micro-batches of each step by (turn, rank)."""
+    return [
+        [rank[step + turn] for turn in range(accumulation) for rank in ranks]
+        for step in range(0, len(ranks[0]), accumulation)
+    ]
+
+
+@given(LENGTHS, *SPLITS)
+def test_hands_hold_like_numbers_of_tokens(lengths, batch_size, accumulation, world):
+    """The fullest has at most one example more than the emptiest; a hand is idle in need only."""
+    batch = list(range(len(lengths)))[: batch_size * accumulation * world]
+    dealt = [
+        Shares(batch_size, accumulation, world, rank).deal(batch, lengths) for rank in range(world)
+    ]
+    hands = [dealt[rank][turn] for turn in range(accumulation) for rank in range(world)]
+    assert sorted(index for hand in hands for index in hand) == batch
+    assert all(hand == sorted(hand) for hand in hands)
+    tokens = [sum(lengths[index] for index in hand) for hand in hands]
+    assert max(tokens) - min(tokens) <= max([0, *(lengths[index] for index in batch)])
+    assert tokens == sorted(tokens, reverse=True)  # of one turn: neighbours
+    assert sum(not hand for hand in hands) == max(0, len(hands) - len(batch))
+
+
+def test_examples_of_one_length_are_dealt_evenly():
+    assert [Shares(2, 1, 2, rank).deal([7, 8, 9], [5] * 10) for rank in range(2)] == [
+        [[7, 9]],
+        [[8]],
+    ]
+
+
+@given(LENGTHS, *SPLITS, st.integers(0, 3), st.integers(0, 50))
+def test_all_ranks_together_see_the_same_global_batches(
+    lengths, batch_size, accumulation, world, at, bucket
+):
+    total = batch_size * accumulation * world
+    alone = batches(lengths, Shares(total), epoch=at, bucket=bucket)
+    assert sorted(index for batch in alone for index in batch) == list(range(len(lengths)))
     ranks = [
-        batches(size, Shares(batch_size, accumulation, world, rank), epoch=at)
+        batches(lengths, Shares(batch_size, accumulation, world, rank), epoch=at, bucket=bucket)
         for rank in range(world)
     ]
-    for step, whole in enumerate(alone):
-        hands = [rank[step * accumulation + turn] for turn in range(accumulation) for rank in ranks]
-        assert all(hands) and max(map(len, hands)) <= batch_size
+    for hands, whole in zip(hands_of(ranks, accumulation), alone, strict=True):
+        assert all(hands)
         seen = [index for hand in hands for index in hand if index >= 0]
-        assert seen == whole
+        assert sorted(seen) == sorted(whole)
         # a rank without examples computes one of this batch without its targets
         idle = [hand for hand in hands if hand[0] < 0]
         assert idle == [[-1 - whole[0]]] * max(0, accumulation * world - len(whole))
-    assert {len(rank) for rank in ranks} == {len(alone) * accumulation}
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), *SPLITS, st.integers(1, 50))
-def test_buckets_are_sorted_and_nothing_else_moves(
-    lengths, batch_size, accumulation, world, bucket
-):
-    """Each holds what the plain order has in its place; ranks still share global batches."""
-    size, total = len(lengths), batch_size * accumulation * world
-    (plain,) = batches(size, Shares(size))
-    (order,) = batches(size, Shares(size), bucket=bucket, lengths=lengths)
+@given(LENGTHS, st.integers(1, 50))
+def test_buckets_are_sorted_and_nothing_else_moves(lengths, bucket):
+    """Each holds what the plain order has in its place."""
+    size = len(lengths)
+    (plain,) = batches(lengths, Shares(size))
+    (order,) = batches(lengths, Shares(size), bucket=bucket)
     for start in range(0, size, bucket):
         drawn, found = plain[start : start + bucket], order[start : start + bucket]
         assert sorted(drawn) == sorted(found)
@@ -72,14 +95,6 @@ def test_buckets_are_sorted_and_nothing_else_moves(
         assert sizes == sorted(sizes, reverse=True)
         # of the same length: in the order they were drawn in
         assert found == [n for size in sorted({*sizes})[::-1] for n in drawn if lengths[n] == size]
-    alone = batches(size, Shares(total), bucket=bucket, lengths=lengths)
-    ranks = [
-        batches(size, Shares(batch_size, accumulation, world, rank), bucket=bucket, lengths=lengths)
-        for rank in range(world)
-    ]
-    for step, whole in enumerate(alone):
-        hands = [rank[step * accumulation + turn] for turn in range(accumulation) for rank in ranks]
-        assert [index for hand in hands for index in hand if index >= 0] == whole
 
 
 def test_only_the_last_batch_of_an_epoch_is_short():
@@ -109,7 +124,7 @@ def test_the_order_of_earlier_versions_holds():
 def test_the_epoch_is_asked_when_iteration_starts():
     """Trainer makes the sampler once and knows the epoch later."""
     now = [0]
-    sampler = GlobalBatches(30, Shares(30), 0, lambda: now[0])
+    sampler = GlobalBatches([1] * 30, Shares(30), 0, lambda: now[0])
     first = list(sampler)
     now[0] = 1
     assert list(sampler) == batches(30, Shares(30), 0, 1) != first
@@ -131,11 +146,11 @@ def test_a_stand_in_is_an_example_without_targets():
 @pytest.mark.parametrize("size", [13, 16])
 def test_a_loader_goes_on_where_another_stopped(size):
     """Trainer skips the micro-batches of the steps that a checkpoint has behind it."""
-    examples = [10 * i for i in range(size)]
+    examples = [row(10 * i) for i in range(size)]
 
     def load(rank):
         def collate(rows):
-            return {"labels": torch.tensor(rows)}
+            return {"labels": torch.tensor([one.target_ids[0] for one in rows])}
 
         loader = training_loader(examples, collate, Shares(2, 2, 2, rank), 7, lambda: 1)
         assert len(loader) == 4
@@ -145,12 +160,12 @@ def test_a_loader_goes_on_where_another_stopped(size):
     resumed = [load(0)[2:], load(1)[2:]]
     assert [rank[2:] for rank in ranks] == resumed
     seen = [value for rank in ranks for batch in rank for value in batch if value != -100]
-    assert sorted(seen) == examples
+    assert sorted(seen) == [10 * i for i in range(size)]
 
 
 def test_workers_and_pinned_memory_are_passed_on():
     def load(*more):
-        return training_loader([1, 2], SimpleNamespace, Shares(1), 0, lambda: 0, *more)
+        return training_loader([row(1), row(2)], SimpleNamespace, Shares(1), 0, lambda: 0, *more)
 
     plain, asked = load(), load(2, True)
     assert (plain.num_workers, plain.pin_memory) == (0, False)
