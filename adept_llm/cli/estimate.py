@@ -40,7 +40,7 @@ class EstimateArguments:
 
 def main(argv: Sequence[str]) -> None:
     """Print one row for each form of the frozen base, with and without checkpointing."""
-    args, adapter = parse([EstimateArguments, AdeptConfig], argv)
+    args, adapter = parse([EstimateArguments, AdeptConfig], argv, command="estimate")
     config = known_shape(args.model_name_or_path) or load_config(args.model_name_or_path)
     dtype = pick_dtype(args.dtype, config)
     rows = []

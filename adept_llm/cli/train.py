@@ -88,7 +88,7 @@ def train(argv: Sequence[str], stop: StopOnSignal) -> int:
         Stopped: by a signal before the first step.
     """
     adopt_slurm_ranks()
-    base, config, data, args, reference = parse(KINDS, argv, prepare)
+    base, config, data, args, reference = parse(KINDS, argv, prepare, "train")
     if args.disable_tqdm:
         logging.disable_progress_bar()
     folder = Path(str(args.output_dir))
