@@ -70,7 +70,7 @@ TRAIN = Layout(
             "learning_rate", "offset_learning_rate", "per_device_train_batch_size",
             "gradient_accumulation_steps", "num_train_epochs", "max_steps", "warmup_steps",
             "lr_scheduler_type", "lr_scheduler_kwargs", "packing",
-            "gradient_checkpointing", "deepspeed", "use_cpu", "seed",
+            "gradient_checkpointing", "deepspeed", "use_cpu", "seed", "dry_run",
         ),
         "evaluation": (
             "eval_strategy", "eval_steps", "per_device_eval_batch_size", "metric_for_best_model",
@@ -112,7 +112,7 @@ TRAIN = Layout(
         "do_predict": "answer the test split of a task once; own data: --test_file",
     },
     examples=(
-        "adept-llm train recipes/llama2_7b.yaml site.yaml --task sst2 --output_dir runs/sst2",
+        "adept-llm train recipes/llama2_7b.yaml my.yaml --task sst2 --output_dir out --dry_run",
         "adept-llm train --model_name_or_path Qwen/Qwen3-0.6B --train_file mine.jsonl \\",
         "    --validation_file held_out.jsonl --max_steps 500 --output_dir runs/mine",
     ),
