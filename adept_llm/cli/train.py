@@ -24,6 +24,7 @@ from adept_llm.base.quantization import check_quantization
 from adept_llm.cli.columns import format_columns
 from adept_llm.cli.dry_run import DryRunArguments, plan_of, plan_rows
 from adept_llm.cli.parsing import check_writable, parse
+from adept_llm.cli.result_table import format_result
 from adept_llm.compat.config import commit_of
 from adept_llm.compat.deepspeed import gathered
 from adept_llm.data import Encoded, Encoder, Example, describe_answers, fingerprint
@@ -46,7 +47,7 @@ from adept_llm.training.launch import (
 )
 from adept_llm.training.launcher_watch import watch
 from adept_llm.training.reference import ReferenceArguments, adopt
-from adept_llm.training.run import Result, run
+from adept_llm.training.run import run
 from adept_llm.training.run_folder import claimed, clear, is_finished
 from adept_llm.training.signals import STOPPED, StopOnSignal, Stopped, ignore_at_exit
 
@@ -170,7 +171,7 @@ def train_in(
         return STOPPED
     if args.should_save:
         record.finished(asdict(result)).write(folder)
-    say(args, format_result(config.method, result, args))
+    say(args, format_result(record, result, folder))
     leave_together()
     return 0
 
@@ -303,24 +304,6 @@ def start_record(
     given = BaseRecord(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
     arguments = {"model": asdict(base), "data": asdict(data), "training": args.to_dict()}
     return RunRecord.start(given, asdict(config), learnt, arguments)
-
-
-def format_result(method: str, result: Result, args: AdeptTrainingArguments) -> str:
-    """The final table."""
-    rows = [[f"{name} before", f"{value:.4f}"] for name, value in result.before.items()]
-    rows += [[f"{name} after", f"{value:.4f}"] for name, value in result.after.items()]
-    rows += [[f"test {name}", f"{value:.4f}"] for name, value in result.test.items()]
-    if not result.after:
-        rows.append(["mean training loss", f"{result.loss:.4f}"])
-    rows += [
-        ["trained parameters", f"{result.trained_parameters:,}"],
-        ["steps", str(result.steps)],
-        ["examples/s", f"{result.examples_per_second:.1f}"],
-        ["tokens/s", f"{result.tokens_per_second:.0f}"],
-        ["peak memory", f"{result.peak_memory_gb:.2f} GB"],
-        ["adapter", str(args.output_dir)],
-    ]
-    return format_columns([method, ""], rows)
 
 
 def say(args: AdeptTrainingArguments, text: str) -> None:
