@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: if something fails.
     """
-    (args,) = parse([DoctorArguments], argv)
+    (args,) = parse([DoctorArguments], argv, command="doctor")
     findings = [*versions(), *devices(args.use_cpu), *space(Path(args.output_dir))]
     findings += [*deepspeed_agrees(args.deepspeed), *launcher(args.ranks)]
     joined = join(args.use_cpu)

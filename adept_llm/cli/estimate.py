@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for a model that cannot be estimated.
     """
-    args, adapter = parse([EstimateArguments, AdeptConfig], argv)
+    args, adapter = parse([EstimateArguments, AdeptConfig], argv, command="estimate")
     config = known_shape(args.model_name_or_path) or load_config(args.model_name_or_path)
     dtype = pick_dtype(args.dtype, config)
     rows = []

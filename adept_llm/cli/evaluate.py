@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for an adapter or rows that do not fit.
     """
-    given, args = parse([TunedArguments, EvaluateArguments], argv)
+    given, args = parse([TunedArguments, EvaluateArguments], argv, command="evaluate")
     tuned = given.open()
     tuned.check_context()
     metrics = forgotten(args, tuned) if args.text_file else answered(args, tuned)

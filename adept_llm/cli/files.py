@@ -1,9 +1,9 @@
 """adept-llm files [NAME ..]: where recipes, DeepSpeed configurations and Slurm scripts lie."""
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from adept_llm.cli.plain_parser import PlainParser
 from adept_llm.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -16,12 +16,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for a name that none or several of them have.
     """
-    parser = ArgumentParser(
-        prog="adept-llm files",
-        description="Paths of the recipes, DeepSpeed configurations and Slurm scripts that come "
-        "with adept_llm, one a line.",
-        epilog="example: deepspeed $(adept-llm files llama2_adept.py llama2_7b.yaml)",
-    )
+    parser = PlainParser("files")
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="such as zero3.json, slurm/README.md or recipes"
     )

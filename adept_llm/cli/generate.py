@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         InputError: for an adapter or rows that do not fit.
     """
-    given, args = parse([TunedArguments, GenerateArguments], argv)
+    given, args = parse([TunedArguments, GenerateArguments], argv, command="generate")
     tuned = given.open()
     tuned.check_context(args.max_new_tokens)
     rows = examples(args)

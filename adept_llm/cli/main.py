@@ -7,6 +7,8 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
 
 from adept_llm import __version__
 from adept_llm.errors import InputError
@@ -21,8 +23,13 @@ COMMANDS = {
     "sweep": "search over arguments, then the chosen ones with several seeds",
     "tasks": "the benchmark tasks, and their examples as a model reads them",
     "doctor": "what a run needs of this machine, or of all ranks, and what it lacks",
+    "completion": "a script for the shell's Tab key",
     "files": "paths of the recipes, DeepSpeed configurations and Slurm scripts",
 }
+
+
+# torch takes seconds to import
+WITHOUT_TORCH = ("completion", "files")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,11 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         asked = arguments[:1] in (["--help"], ["-h"])
         print(usage(), file=sys.stdout if asked else sys.stderr)
+        for close in get_close_matches(arguments[0], COMMANDS, 1) if arguments else ():
+            print(f"error: {arguments[0]} is no command; did you mean {close}?", file=sys.stderr)
         return 0 if asked else 2
+    if {"--help", "-h"} & set(arguments[1:]):
+        print(page(arguments[0]).read_text("utf-8"), end="")
+        return 0
     try:
-        if (
-            arguments[0] != "files"
-        ):  # torch takes seconds to import; $(adept-llm files ..) needs none
+        if arguments[0] not in WITHOUT_TORCH:
             quiet()
         module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")
         return module.main(arguments[1:]) or 0
@@ -52,9 +62,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """All commands, one a line."""
-    lines = [f"  {name:10}{summary}" for name, summary in COMMANDS.items()]
+    lines = [f"  {name:12}{summary}" for name, summary in COMMANDS.items()]
     ends = ("usage: adept-llm COMMAND ..", "adept-llm COMMAND --help tells more")
     return "\n".join([ends[0], *lines, ends[1]])
+
+
+def page(command: str) -> Path:
+    """The file with a command's --help; `python -m adept_llm.cli.write_help` writes them all.
+
+    A page that had to ask the dataclasses would import torch and transformers first.
+    """
+    return Path(__file__).with_name("help") / f"{command}.txt"
 
 
 def quiet() -> None:

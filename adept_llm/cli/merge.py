@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for an adapter that does not fit, or a folder that exists.
     """
-    given, args = parse([BaseArguments, MergeArguments], argv)
+    given, args = parse([BaseArguments, MergeArguments], argv, command="merge")
     if Path(args.output_dir).exists():
         raise InputError(f"output_dir: {args.output_dir} exists; name a new folder")
     check_writable(args.output_dir)

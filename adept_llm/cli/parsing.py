@@ -1,75 +1,78 @@
-"""Arguments from the command line, from a YAML or JSON file, or from a file with overrides."""
+"""Arguments from the command line, from YAML or JSON files, or from files with overrides behind.
+
+HfArgumentParser reads them: it is made for transformers.TrainingArguments, whose hundred fields
+train takes. Others (tyro, jsonargparse, simple-parsing) would rename them or nest what recipes have
+flat, and start no faster: what is slow is the import of TrainingArguments.
+"""
 
 import argparse
 import json
 import os
-import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-import yaml
 from transformers import HfArgumentParser
 
+from adept_llm.cli.argument_files import (
+    Entry,
+    leading_files,
+    read_mapping,
+    split_dotted,
+    take_dotted,
+    with_entries,
+)
+from adept_llm.cli.help_page import Argument, render
+from adept_llm.cli.layouts import LAYOUTS, Layout
 from adept_llm.errors import InputError
 
 Prepare = Callable[[argparse.Namespace], None]
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a name that is given twice, of which YAML takes the last without a word."""
+class _HelpAll(argparse.Action):
+    """--help_all: as --help, with what is rarely needed and all of Trainer's."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key, _ in node.value:
-            name, line = key.value, key.start_mark.line + 1
-            if isinstance(name, str) and name in seen and name != "<<":
-                raise yaml.YAMLError(
-                    f"'{name}' is given twice, in lines {seen[name]} and {line}; leave one out"
-                )
-            if isinstance(name, str):
-                seen[name] = line
-        return super().construct_mapping(node, deep)
-
-
-# 1e-4 is a number in YAML 1.2 and a word in 1.1, which is what PyYAML reads
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, refused if a name is given twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise yaml.YAMLError(f"'{twice}' is given twice; leave one out")
-    return found
-
-
-class PlainParser(argparse.ArgumentParser):
-    """Says what is wrong as all of this package does: in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Instead of a page of usage.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(f"arguments: {message}")
+    def __call__(self, parser: Any, *_: Any, **__: Any) -> None:
+        print(parser.format_help(whole=True), end="")
+        parser.exit()
 
 
 class _Parser(HfArgumentParser):
-    prepare: Prepare | None = None
+    def __init__(self, kinds: Sequence[Any], command: str | None, prepare: Prepare | None) -> None:
+        prog = f"adept-llm {command}" if command else None
+        super().__init__(list(kinds), prog=prog, allow_abbrev=False)
+        self.prepare = prepare
+        self.layout = LAYOUTS.get(
+            command or "", Layout(usage=f"{self.prog} [FILE ..] --NAME VALUE ..")
+        )
+        self.entries: list[Entry] = []
+        self.mappings = {name for kind in kinds for name in mapping_arguments(kind)}
+        if self.layout.rare:
+            self.add_argument(
+                "--help_all", action=_HelpAll, nargs=0, dest=argparse.SUPPRESS,
+                default=argparse.SUPPRESS, help="all arguments, with transformers.Trainer's",
+            )  # fmt: skip
+
+    def names(self) -> list[str]:
+        """All of them as they are written."""
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
+    def format_help(self, whole: bool = False) -> str:
+        return render(self.layout, [Argument.of(one) for one in self._actions], whole)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            raise InputError(unknown_argument(unknown, self._option_string_actions))
-        if self.prepare and not unknown:
+            raise InputError(unknown_argument(unknown, self.names()))
+        for name in dict.fromkeys(entry.name for entry in self.entries):
+            if f"--{name}" not in self.names():
+                raise InputError(unknown_argument([f"--{name}"], self.names()))
+            if name not in self.mappings:
+                raise InputError(f"arguments: {name} is no mapping; give it as --{name} VALUE")
+            entries = [entry for entry in self.entries if entry.name == name]
+            setattr(found, name, with_entries(getattr(found, name), entries))
+        if self.prepare:
             self.prepare(found)
         return found, unknown
 
@@ -86,24 +89,29 @@ class _Parser(HfArgumentParser):
 
 
 def parse(
-    kinds: Sequence[Any], argv: Sequence[str], prepare: Prepare | None = None
+    kinds: Sequence[Any],
+    argv: Sequence[str],
+    prepare: Prepare | None = None,
+    command: str | None = None,
 ) -> tuple[Any, ...]:
-    """Read dataclasses from arguments; a first argument that is a .yaml or .json file comes first.
+    """Read dataclasses from arguments, which may begin with .yaml or .json files of them.
 
     Args:
         kinds: the dataclasses.
         argv: the words of the command line.
         prepare: called with all values before a dataclass is made of them; it may change them.
+        command: whose arguments they are; its layout of --help is taken.
 
     Raises:
         InputError: for an unknown or wrong argument.
     """
-    parser = _Parser(list(kinds), prog=_program(), allow_abbrev=False)
-    parser.prepare = prepare
-    arguments = list(argv)
-    if arguments and arguments[0].endswith((".yaml", ".yml", ".json")):
-        # as if its entries stood on the command line: what follows overrides them
-        arguments = file_arguments(parser, Path(arguments[0])) + arguments[1:]
+    parser = make_parser(kinds, command, prepare)
+    words, parser.entries = take_dotted(argv)
+    files = leading_files(words)
+    read = [file_words(parser, path) for path in files]
+    # as if their entries stood on the command line: what follows overrides them
+    arguments = [word for each, _ in read for word in each] + words[len(files) :]
+    parser.entries = [entry for _, each in read for entry in each] + parser.entries
     try:
         return parser.parse_args_into_dataclasses(arguments)
     except argparse.ArgumentError as error:
@@ -114,11 +122,32 @@ def parse(
         raise InputError(f"arguments: {' '.join(str(error).split())}") from error
 
 
+def make_parser(
+    kinds: Sequence[Any], command: str | None = None, prepare: Prepare | None = None
+) -> _Parser:
+    """What `parse` reads with."""
+    return _Parser(kinds, command, prepare)
+
+
+def mapping_arguments(kind: Any) -> list[str]:
+    """The fields of a dataclass whose value may be a mapping."""
+    return [
+        name
+        for name, hint in get_type_hints(kind).items()
+        if any(one is dict or get_origin(one) is dict for one in (hint, *get_args(hint)))
+    ]
+
+
 def unknown_argument(words: Sequence[str], known: Iterable[str]) -> str:
     """What to say of words that belong to no argument: the first of them, and what is meant."""
     first = next((word for word in words if word.startswith("-")), words[0])
     name = first.partition("=")[0]
-    close = get_close_matches(name, [one for one in known if one.startswith("--")], 1)
+    # each is known with hyphens too
+    close = get_close_matches(
+        name.replace("-", "_").replace("__", "--", 1),
+        [one for one in known if one.startswith("--") and "-" not in one[2:]],
+        1,
+    )
     if close:
         return f"arguments: {name} is unknown; did you mean {close[0]}?"
     if not name.startswith("-"):
@@ -126,44 +155,23 @@ def unknown_argument(words: Sequence[str], known: Iterable[str]) -> str:
     return f"arguments: {name} is unknown; --help lists those that are known"
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The content of a YAML or JSON file of names and values.
+def file_words(parser: _Parser, path: Path) -> tuple[list[str], list[Entry]]:
+    """A file's entries as command line words, and those that go inside of a value.
 
     Raises:
-        InputError: for a file that is missing or no mapping of names to values.
+        InputError: as `read_mapping`, or for an unknown argument.
     """
-    try:
-        text = path.read_text("utf-8")
-        # YAML has other escapes and other numbers than JSON
-        is_json = path.suffix == ".json"
-        content = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, _Loader)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); `adept-llm files` lists ready recipes"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected lines 'argument: value'")
-    return content
-
-
-def file_arguments(parser: _Parser, path: Path) -> list[str]:
-    """A file's entries as command line words.
-
-    Raises:
-        InputError: as `read_mapping`.
-    """
+    plain, entries = split_dotted(read_mapping(path))
     words: list[str] = []
-    for name, value in read_mapping(path).items():
+    for name, value in plain.items():
+        if f"--{name}" not in parser.names():
+            raise InputError(f"{path}: {unknown_argument([f'--{name}'], parser.names())}")
         if value is None:
             continue
         values = value if isinstance(value, list) else [value]
         words.append(f"--{name}")
         words += [parser.word(name, v) for v in values]
-    return words
+    return words, entries
 
 
 def check_writable(folder: str | Path) -> None:
@@ -201,9 +209,3 @@ def check_output(name: str, path: str | None) -> None:
         raise InputError(f"{name}: there is no folder {file.parent}; make it first")
     if not os.access(file.parent, os.W_OK):
         raise InputError(f"{name}: the folder {file.parent} cannot be written; name another")
-
-
-def _program() -> str | None:
-    """`adept-llm COMMAND` under that name and as a module; None, the script's own, elsewhere."""
-    started = Path(sys.argv[0]).name in ("adept-llm", "main.py") and len(sys.argv) > 1
-    return f"adept-llm {sys.argv[1]}" if started else None

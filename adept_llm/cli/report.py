@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from adept_llm.cli.parsing import PlainParser, check_output
+from adept_llm.cli.parsing import check_output
+from adept_llm.cli.plain_parser import PlainParser
 from adept_llm.errors import InputError
 from adept_llm.files import write_whole
 from adept_llm.report.figures import check_matplotlib
@@ -23,13 +24,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for a place without runs, a file that is damaged, or an unknown suffix.
     """
-    parser = PlainParser(
-        prog="adept-llm report",
-        description="Compare finished runs: tables, curves, rates, words and wrong predictions on "
-        "one page that needs no network, or the table of results alone.",
-        epilog="example: adept-llm report runs --output page.html",
-        allow_abbrev=False,
-    )
+    parser = PlainParser("report")
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder of a run, or one that holds runs below it"
     )

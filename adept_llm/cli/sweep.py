@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
+from adept_llm.cli.argument_files import read_mapping
 from adept_llm.cli.columns import format_columns
-from adept_llm.cli.parsing import PlainParser, check_writable, parse, read_mapping
+from adept_llm.cli.parsing import check_writable, parse
+from adept_llm.cli.plain_parser import PlainParser
 from adept_llm.cli.train import KINDS, settle
 from adept_llm.errors import InputError
 from adept_llm.sweep.launchers import Launcher, LocalLauncher, SlurmLauncher
@@ -30,11 +32,10 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: for a plan or an argument that cannot work; nothing is computed then.
     """
-    parser = PlainParser(
-        "adept-llm sweep", allow_abbrev=False, description=(__doc__ or "").split("\n")[0],
-        epilog="all other words are arguments of every run; docs/sweep.md describes the file",
-    )  # fmt: skip
-    parser.add_argument("file", type=Path, help="a YAML file: search, arguments, seeds, ..")
+    parser = PlainParser("sweep")
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help="a YAML file: search, arguments, seeds, .."
+    )
     parser.add_argument("--output_dir", help="folder of the runs")
     parser.add_argument("--parallel", type=int, help="runs side by side; default: one a GPU, or 1")
     parser.add_argument("--slurm", metavar="OPTIONS", help="as arrays; '--gres=gpu:1 --time=60'")

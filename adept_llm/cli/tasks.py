@@ -51,10 +51,10 @@ def main(argv: Sequence[str]) -> None:
     """
     if argv and not argv[0].startswith("-"):
         task = get_task(argv[0])
-        (args,) = parse([TasksArguments], argv[1:])
+        (args,) = parse([TasksArguments], argv[1:], command="tasks")
         show(task, args)
         return
-    parse([TasksArguments], argv)
+    parse([TasksArguments], argv, command="tasks")
     print_columns(
         ["task", "source", "train", "validation", "test", "metrics", "labels"],
         [row_of(get_task(name)) for name in task_names()],

@@ -23,14 +23,16 @@ from adept_llm.base.memory import check_device, estimate
 from adept_llm.base.quantization import check_quantization
 from adept_llm.base.shapes import known_shape
 from adept_llm.cli.columns import format_columns
+from adept_llm.cli.dry_run import DryRunArguments, plan_of, plan_rows
 from adept_llm.cli.parsing import check_writable, parse
+from adept_llm.cli.result_table import format_result
 from adept_llm.compat.config import commit_of
 from adept_llm.compat.deepspeed import gathered
 from adept_llm.data import Encoded, Encoder, Example, describe_answers, fingerprint
 from adept_llm.errors import InputError
 from adept_llm.evaluation.answers import Answered
 from adept_llm.evaluation.measure import check_best, make_measure, measure_answers
-from adept_llm.packing import make_batcher
+from adept_llm.packing import make_batcher, why_not_packed
 from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecord
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
@@ -46,7 +48,7 @@ from adept_llm.training.launch import (
 )
 from adept_llm.training.launcher_watch import watch
 from adept_llm.training.reference import ReferenceArguments, adopt
-from adept_llm.training.run import Result, run
+from adept_llm.training.run import run
 from adept_llm.training.run_folder import claimed, clear, is_finished
 from adept_llm.training.signals import STOPPED, StopOnSignal, Stopped, ignore_at_exit
 
@@ -89,11 +91,14 @@ def train(argv: Sequence[str], stop: StopOnSignal) -> int:
         Stopped: by a signal before the first step.
     """
     adopt_slurm_ranks()
-    base, config, data, args, reference = parse(KINDS, argv, prepare)
+    *given, dry = parse((*KINDS, DryRunArguments), argv, prepare, "train")
+    base, config, data, args, reference = given
     if args.disable_tqdm:
         logging.disable_progress_bar()
     folder = Path(str(args.output_dir))
     check_writable(folder)
+    if dry.dry_run:
+        return train_in(folder, base, config, data, args, reference, stop, dry_run=True)
     with claimed(folder):
         resume, overwrite = args.resume_from_checkpoint, args.overwrite_output_dir
         if done := agreed(lambda: is_finished(folder, resume, overwrite)):
@@ -110,8 +115,9 @@ def train_in(
     args: AdeptTrainingArguments,
     reference: ReferenceArguments,
     stop: StopOnSignal,
+    dry_run: bool = False,
 ) -> int:
-    """One run in a folder of its own."""
+    """One run in a folder of its own; a dry one ends where the weights would be read."""
     model_config = check_base(base, config, data, args)
     examples, validation = read_data(data, args.seed)
     tokenizer = load_tokenizer(base.model_name_or_path, base.model_revision)
@@ -138,6 +144,13 @@ def train_in(
     say(args, f"train: {report}; data {record.data.train_fingerprint}")
     if measure:
         say(args, f"validation: {measure.report}; data {record.data.validation_fingerprint}")
+    if dry_run:
+        plan = plan_of(args, config, train, steps)
+        padded = why_padded(args, config, model_config, data.max_length)
+        say(args, format_columns(["dry run", ""], plan_rows(plan, padded, data.max_length)))
+        say(args, "nothing was written; for its time, train --max_steps 20 and read tokens/s")
+        leave_together()
+        return 0
 
     model = load_model(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
     model = inject_adapter(
@@ -159,7 +172,7 @@ def train_in(
         return STOPPED
     if args.should_save:
         record.finished(asdict(result)).write(folder)
-    say(args, format_result(config.method, result, args))
+    say(args, format_result(record, result, folder))
     leave_together()
     return 0
 
@@ -235,6 +248,15 @@ def check_base(
     return model_config
 
 
+def why_padded(
+    args: AdeptTrainingArguments, config: AdeptConfig, model_config: Any, max_length: int
+) -> str | None:
+    """Why the rows would be padded, or None."""
+    if args.packing == "padded":
+        return "as asked"
+    return why_not_packed(model_config, config.num_virtual_tokens + max_length)
+
+
 def check_ids(examples: Sequence[Encoded], model_config: "PretrainedConfig") -> None:
     """Refuse ids beyond the base's table: its tokenizer was extended, and they would be read as P.
 
@@ -283,24 +305,6 @@ def start_record(
     given = BaseRecord(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
     arguments = {"model": asdict(base), "data": asdict(data), "training": args.to_dict()}
     return RunRecord.start(given, asdict(config), learnt, arguments)
-
-
-def format_result(method: str, result: Result, args: AdeptTrainingArguments) -> str:
-    """The final table."""
-    rows = [[f"{name} before", f"{value:.4f}"] for name, value in result.before.items()]
-    rows += [[f"{name} after", f"{value:.4f}"] for name, value in result.after.items()]
-    rows += [[f"test {name}", f"{value:.4f}"] for name, value in result.test.items()]
-    if not result.after:
-        rows.append(["mean training loss", f"{result.loss:.4f}"])
-    rows += [
-        ["trained parameters", f"{result.trained_parameters:,}"],
-        ["steps", str(result.steps)],
-        ["examples/s", f"{result.examples_per_second:.1f}"],
-        ["tokens/s", f"{result.tokens_per_second:.0f}"],
-        ["peak memory", f"{result.peak_memory_gb:.2f} GB"],
-        ["adapter", str(args.output_dir)],
-    ]
-    return format_columns([method, ""], rows)
 
 
 def say(args: AdeptTrainingArguments, text: str) -> None:

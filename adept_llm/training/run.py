@@ -52,6 +52,8 @@ class Result:
     """Name of the signal that ended the run behind a checkpoint, and left it to be resumed."""
     test: dict[str, float] = field(default_factory=dict)
     """Of the trained model on the test split, where that was asked for."""
+    last_loss: float | None = None
+    """The last that was logged: mean over the steps since the one before."""
 
 
 class MeasureAtStart(TrainerCallback):
@@ -164,6 +166,7 @@ def run(
         peak_memory_gb=round(peak_memory_gb(args.device), 3),
         stopped=stop.stopped,
         test=tested,
+        last_loss=next((e["loss"] for e in trainer.state.log_history[::-1] if "loss" in e), None),
     )
     return trainer, result
 

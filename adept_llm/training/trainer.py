@@ -14,6 +14,7 @@ from adept_llm.packing import IGNORED, Batch, Batcher, token_losses
 from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.checkpoints.resumable import ResumableTrainer
+from adept_llm.training.peak_memory import peak_memory_gb
 from adept_llm.training.progress import Speed
 from adept_llm.training.signals import StopOnSignal, Stopped
 
@@ -146,14 +147,17 @@ class AdeptTrainer(ResumableTrainer):
             self.control.should_save = True
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add both learning rates and the speed to the training log."""
+        """Add both learning rates, the speed and the memory to the training log."""
         if "train_runtime" in logs and not self.speed.examples:
             return  # nothing was trained: the summary of the run stands in its log already
         if "loss" in logs:
             logs.pop("learning_rate", None)  # Trainer's is that of the first group, whichever it is
             logs.update(self._used_rates)
-            speed = self.speed.tokens_per_second() * self.accelerator.num_processes
-            logs["tokens_per_second"] = round(speed, 1)
+            tokens, examples = self.speed.since_asked()
+            ranks = self.accelerator.num_processes
+            logs["tokens_per_second"] = round(tokens * ranks, 1)
+            logs["examples_per_second"] = round(examples * ranks, 2)
+            logs["peak_memory_gb"] = round(peak_memory_gb(self.args.device), 3)
         super().log(logs, start_time)
 
     def measured(self, measure: Numbers | None) -> dict[str, float]:

@@ -153,3 +153,20 @@ def test_the_recipe_without_a_gpu_says_what_it_needs():
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and "GPU" in last and "12.6 GiB" in last
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_a_dry_run_tells_the_steps_and_leaves_nothing(rows, tmp_path, capsys, monkeypatch, bare):
+    monkeypatch.setattr("adept_llm.cli.train.load_model", lambda *_: pytest.fail("was read"))
+    out = call(
+        capsys, "train", "--model_name_or_path", MODEL, "--train_file", rows / "train.jsonl",
+        "--validation_file", rows / "validation.jsonl", "--max_length", "64", "--max_steps", "70",
+        "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2",
+        "--num_virtual_tokens", "5", "--output_dir", tmp_path / "out", "--use_cpu", "true",
+        *(["--dry_run"] if bare else ["--packing", "padded", "--dry_run", "true"]),
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+    a_pass = -(-len((rows / "train.jsonl").read_text().splitlines()) // 16)
+    assert f"70 of 16 rows, {a_pass} a pass" in out and "trained; memory about" in out
+    assert "nothing was written" in out and "validation: " in out
+    assert ("not here: as asked" in out) != bare

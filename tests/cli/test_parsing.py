@@ -24,6 +24,12 @@ class Numbers:
 
 
 @dataclass
+class Nested:
+    steps: int = 1
+    schedule: dict | str | None = None
+
+
+@dataclass
 class Words:
     text: str = "none"
     names: list[str] = field(default_factory=list)
@@ -202,3 +208,89 @@ def test_a_name_that_is_given_twice_in_a_file(tmp_path, name, content, lines):
     """YAML and JSON take the last without a word."""
     with pytest.raises(InputError, match=f"is given twice{lines}; leave one out"):
         read(write(tmp_path / name, content))
+
+
+def test_of_several_files_the_later_one_wins(tmp_path):
+    first = write(tmp_path / "first.yaml", "steps: 3\nrate: 0.25\nnames: [a, b]\n")
+    second = write(tmp_path / "second.json", '{"steps": 4, "names": ["c"]}')
+    numbers, words = read(first, second, "--rate", 2)
+    assert (numbers.steps, numbers.rate, words.names) == (4, 2.0, ["c"])
+    numbers, words = read(second, first)
+    assert (numbers.steps, words.names) == (3, ["a", "b"])
+
+
+def test_an_unknown_argument_of_several_files_is_told_with_its_file(tmp_path):
+    first = write(tmp_path / "first.yaml", "steps: 3\n")
+    second = write(tmp_path / "second.yaml", "stepz: 3\n")
+    with pytest.raises(InputError, match="second.yaml: .*--stepz is unknown; .* --steps"):
+        read(first, second)
+
+
+def nested(*words):
+    (found,) = parse((Nested,), list(map(str, words)))
+    return None if found.schedule is None else json.loads(found.schedule)
+
+
+def test_a_dotted_name_changes_one_entry(tmp_path):
+    file = write(tmp_path / "run.yaml", "schedule:\n  zero: {stage: 3, big: true}\n  lr: 0.5\n")
+    assert nested(file) == {"zero": {"stage": 3, "big": True}, "lr": 0.5}
+    changed = {"zero": {"stage": 2, "big": True}, "lr": 0.5}
+    assert nested(file, "--schedule.zero.stage", 2) == changed
+    assert nested(file, "--schedule.zero.stage=2", "--steps", 3) == changed
+    # where it stands does not matter, which comes later does
+    assert nested("--schedule.a", 1, "--schedule", '{"a": 2, "b": 3}') == {"a": 1, "b": 3}
+    assert nested("--schedule.a", 1, "--schedule.a", 2) == {"a": 2}
+    more = write(tmp_path / "more.yaml", "schedule.zero.stage: 1\n")
+    assert nested(file, more)["zero"]["stage"] == 1
+    assert nested(file, more, "--schedule.zero.stage", 0)["zero"]["stage"] == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("2", 2),
+        ("1e-4", 1e-4),
+        ("-0.5", -0.5),
+        ("true", True),
+        ("auto", "auto"),
+        ("[1, 2]", [1, 2]),
+    ],
+)
+def test_values_of_entries_are_read_as_yaml_does(word, value):
+    assert nested("--schedule.a.b", word) == {"a": {"b": value}}
+    assert nested("--schedule.flag") == {"flag": True}
+
+
+def test_an_entry_of_a_file_that_an_argument_names(tmp_path):
+    """DeepSpeed's configuration is a file, and most runs want one line of it otherwise."""
+    config = write(tmp_path / "zero.json", '{"zero_optimization": {"stage": 3}, "b": "auto"}')
+    found = nested("--schedule", config, "--schedule.zero_optimization.stage", 2)
+    assert found == {"zero_optimization": {"stage": 2}, "b": "auto"}
+    assert json.loads(config.read_text())["zero_optimization"]["stage"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--steps.a", "1"], "steps is no mapping; give it as --steps VALUE"),
+        (["--shedule.a", "1"], "--shedule is unknown; did you mean --schedule"),
+        (["--schedule.a", "1", "2"], "--schedule.a takes one value"),
+        (["--schedule.a..b", "1"], "a name is missing beside a dot"),
+        (["--schedule.a", "1", "--schedule.a.b", "2"], "--schedule.a is 1, which has no entries"),
+        (["--schedule.a", "[1"], "--schedule.a: "),
+        (["--schedule", "none.json", "--schedule.a", "1"], "none.json: cannot be read"),
+        (["--schedule", "{", "--schedule.a", "1"], "is no JSON"),
+    ],
+)
+def test_entries_that_have_no_place(words, said):
+    with pytest.raises(InputError, match=said) as caught:
+        nested(*words)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_in_a_file_may_look_like_an_entry(tmp_path):
+    """Only words that begin with two hyphens are names."""
+    file = write(tmp_path / "run.yaml", "names: [a.b, --c.d]\n")
+    with pytest.raises(InputError, match="--c.d"):
+        read(file)
+    assert read(write(tmp_path / "run.yaml", "names: [a.b]\n"))[1].names == ["a.b"]

@@ -53,13 +53,13 @@ def test_evaluation_and_saving_are_left_out(clock, event):
 def test_the_speed_is_that_since_the_last_log_line(clock):
     speed = Speed()
     speed.on_train_begin()
-    assert speed.tokens_per_second() == 0.0  # no time has passed
+    assert speed.since_asked() == (0.0, 0.0)  # no time has passed
     step(speed, clock, 2.0, (8, 100))
-    assert speed.tokens_per_second() == 50.0
+    assert speed.since_asked() == (50.0, 4.0)
     step(speed, clock, 4.0, (8, 100))
     step(speed, clock, 1.0, (8, 100))
-    assert speed.tokens_per_second() == 40.0
-    assert speed.tokens_per_second() == 0.0
+    assert speed.since_asked() == (40.0, 3.2)
+    assert speed.since_asked() == (0.0, 0.0)
 
 
 class Bar:
@@ -81,10 +81,15 @@ def test_the_last_log_line_stands_behind_the_bar():
         "learning_rate": 0.3,
         "offset_learning_rate": 0.000123456,
         "tokens_per_second": 98765.4,
+        "examples_per_second": 12.3456,
+        "peak_memory_gb": 1.5,
         "epoch": 0.5,
     }
     shown.on_log(None, None, None, logs)
-    expected = {"loss": "1.235", "lr": "0.3", "offset_lr": "0.0001235", "tokens/s": "9.877e+04"}
+    expected = {
+        "loss": "1.235", "lr": "0.3", "offset_lr": "0.0001235", "tokens/s": "98765",
+        "examples/s": "12.35", "GB": "1.5",
+    }  # fmt: skip
     assert bar.postfix == expected
     for nothing in ({"eval_accuracy": 0.5}, {}, None):
         shown.on_log(None, None, None, nothing)
@@ -100,8 +105,8 @@ def test_other_ranks_have_no_bar():
     shown.close()
 
 
-def told(monkeypatch, max_steps, logs):
-    """The lines of a run with these logs, each with its step."""
+def told(monkeypatch, max_steps, logs, clock=None, seconds=0.0):
+    """The lines of a run with these logs, each with its step, which take so many seconds."""
     lines = []
     monkeypatch.setattr(progress.log, "info", lambda line, *values: lines.append(line % values))
     callback = ProgressLines()
@@ -109,6 +114,8 @@ def told(monkeypatch, max_steps, logs):
         state = SimpleNamespace(global_step=step, max_steps=max_steps, is_world_process_zero=True)
         if step == 0:
             callback.on_train_begin(None, state, None)
+        elif clock:
+            clock.seconds += seconds
         callback.on_log(None, state, None, entry)
     return lines
 
@@ -121,10 +128,23 @@ def test_a_log_without_a_terminal_gets_about_twenty_lines_and_the_evaluations(mo
     logs.append((200, {"train_runtime": 3.0}))
     lines = told(monkeypatch, 200, logs)
     assert lines[0] == "step 0 of 200: start_accuracy 0.5"
-    assert lines[1] == "step 10 of 200: loss 0.1, lr 0.3"
+    assert lines[1].startswith("step 10 of 200: loss 0.1, lr 0.3, left ")
     assert "step 99 of 200: eval_accuracy 0.75" in lines
     assert lines[-1] == "step 200 of 200: loss 0.005, lr 0.3" and len(lines) == 22
     assert len(told(monkeypatch, 3, [(n, {"loss": 1.0}) for n in (0, 1, 2, 3)][1:])) == 3
+
+
+def test_the_time_left_is_that_of_the_steps_so_far(monkeypatch, clock):
+    logs = [(0, {"start_accuracy": 0.5}), *((n, {"loss": 1.0}) for n in range(1, 101))]
+    lines = told(monkeypatch, 100, logs, clock, 90.0)
+    assert lines[1] == "step 4 of 100: loss 1, left 2:24:00"  # after 300 s without a line
+    assert lines[2] == "step 8 of 100: loss 1, left 2:18:00"
+    assert lines[-1] == "step 100 of 100: loss 1"
+
+
+@pytest.mark.parametrize("seconds, shown", [(9.4, "0:09"), (75, "1:15"), (3723, "1:02:03")])
+def test_clock(seconds, shown):
+    assert progress.clock(seconds) == shown
 
 
 @pytest.mark.parametrize(

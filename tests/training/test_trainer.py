@@ -251,7 +251,9 @@ def test_the_logged_speed_is_that_of_all_ranks(tmp_path, data, monkeypatch):
         trainer.speed.count(2, 500)
         trainer.speed.seconds += 4.0
         trainer.log({"loss": 1.0})
-        assert trainer.state.log_history[-1]["tokens_per_second"] == 125.0 * ranks
+        logged = trainer.state.log_history[-1]
+        assert logged["tokens_per_second"] == 125.0 * ranks
+        assert logged["examples_per_second"] == 0.5 * ranks and logged["peak_memory_gb"] > 0
 
 
 def test_a_run_goes_on_with_its_scaled_loss(tmp_path, data):
