@@ -9,15 +9,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from adept_llm import AdeptConfig, get_adapter, inject_adapter, merge_adapter, save_adapter
+from adept_llm import get_adapter, inject_adapter, merge_adapter, save_adapter
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
-from tests.builders import ARCHITECTURES, COMMON
+from tests.builders import ARCHITECTURES, COMMON, CONFIGS
 
 TEXT = "The soup was stale."
 
 
-def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB"):
+def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB", method="adept"):
     """A small base with the demo's tokenizer, in a folder; its adapter in another."""
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     kind, changes = ARCHITECTURES[name]
@@ -27,7 +27,7 @@ def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB"):
     model.save_pretrained(folder / "base", max_shard_size=shard_size)
     tokenizer.save_pretrained(folder / "base")
     model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype)
-    model = inject_adapter(model, AdeptConfig("adept", 5, 3))
+    model = inject_adapter(model, CONFIGS[method])
     with torch.no_grad():
         for value in get_adapter(model).trained_parameters().values():
             value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
