@@ -1,53 +1,43 @@
-"""The model card of what leaves the toolkit: what it is, how it was tuned, how it is used."""
+"""Model cards of exported folders."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 from adept_llm import __version__
+from adept_llm.card import CARD_FILE, model_card, named
 from adept_llm.tuned import Tuned
 
 
-def model_card(tuned: Tuned) -> str:
-    """README.md of a merged model, with what the run's record knows."""
-    config, record = tuned.config, tuned.record
-    front = {"base_model": tuned.name_or_path, "library_name": "transformers"}
-    tags = ["adept_llm", config.method]
-    lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in front.items())]
-    lines += ["pipeline_tag: text-generation", f"tags: {json.dumps(tags)}", "---", ""]
-    lines += [
-        f"# {tuned.name_or_path.rstrip('/').rsplit('/', 1)[-1]}, tuned by {config.method}",
-        "",
-    ]
-    lines += [
-        f"`{tuned.name_or_path}`{_at(tuned.revision)} with its embedding layer tuned by "
-        f"adept_llm {__version__} and merged into its table: a stock model of "
-        "transformers, which needs no other package.",
-        "",
-        f"The {config.num_virtual_tokens} trained virtual tokens are the special tokens "
-        "`<|adept_0|>`.. behind the base's vocabulary; the tokenizer puts them in front of each "
-        "text by itself, before BOS."
-        if config.num_virtual_tokens
-        else "There are no virtual tokens: texts are those of the base.",
-    ]
-    if record:
-        data = record.arguments.get("data", {})
-        task = data.get("task") or data.get("train_file")
-        lines += ["", "| | |", "| --- | --- |"]
-        rows: dict[str, Any] = {
-            "learnt": task, "template": record.data.template,
-            "training rows": record.data.train_rows,
-            "bottleneck size": config.bottleneck_size or None, "date": record.date,
-            **_metrics("validation", (record.results or {}).get("after")),
-            **_metrics("test", (record.results or {}).get("test")),
-        }  # fmt: skip
-        lines += [f"| {name} | {value} |" for name, value in rows.items() if value is not None]
-    return "\n".join(lines) + "\n"
+def write_card(tuned: Tuned, target: Path, library: str, what: str, use: Sequence[str]) -> None:
+    """Write README.md.
+
+    Args:
+        tuned: What is exported.
+        target: The folder.
+        library: What reads it, by the hub's name of it.
+        what: What it is, as a sentence goes on that begins with the base and its tuned layer.
+        use: Paragraphs: how it is used and served.
+    """
+    first = (
+        f"`{tuned.name_or_path}`{named(tuned.revision)} with its embedding layer tuned by "
+        f"adept_llm {__version__}{what}"
+    )
+    adapter = asdict(tuned.config)
+    card = model_card(tuned.name_or_path, adapter, library, [first, *use], tuned.record)
+    (target / CARD_FILE).write_text(card, "utf-8")
 
 
-def _at(revision: str | None) -> str:
-    return f" at `{revision}`" if revision else ""
-
-
-def _metrics(split: str, values: Mapping[str, float] | None) -> dict[str, str]:
-    return {f"{split} {name}": f"{value:.4f}" for name, value in (values or {}).items()}
+def write_merged_card(tuned: Tuned, target: Path) -> None:
+    """README.md of a merged model."""
+    what = (
+        " and merged into its table: a stock model of transformers, which needs no other package."
+    )
+    m = tuned.config.num_virtual_tokens
+    use = (
+        f"The {m} trained virtual tokens are the special tokens `<|adept_0|>`.. behind the base's "
+        "vocabulary; the tokenizer puts them in front of each text by itself, before BOS."
+        if m
+        else "There are no virtual tokens: texts are those of the base."
+    )
+    write_card(tuned, target, "transformers", what, [use])

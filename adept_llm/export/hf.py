@@ -5,9 +5,10 @@ from pathlib import Path
 from adept_llm.adapters import get_adapter, merge_adapter
 from adept_llm.adapters.merge import check_mergeable
 from adept_llm.base.loading import base_folder
-from adept_llm.export.card import model_card
-from adept_llm.export.merged import StoredBase, as_stored, merge_stored, write_tokenizer
+from adept_llm.export.card import write_merged_card
+from adept_llm.export.merged import as_stored, merge_stored, write_tokenizer
 from adept_llm.export.options import ExportOptions
+from adept_llm.export.stored_base import StoredBase
 from adept_llm.tuned import Tuned
 
 
@@ -40,4 +41,4 @@ def _merge_loaded(tuned: Tuned, source: Path, target: Path) -> None:
     write_tokenizer(tokenizer, adapter, source, target)
     model, _ = merge_adapter(tuned.model, tokenizer)
     model.save_pretrained(target)
-    (target / "README.md").write_text(model_card(tuned), "utf-8")
+    write_merged_card(tuned, target)

@@ -125,7 +125,7 @@ def test_the_card_says_what_it_is(tmp_path):
     base_in(tmp_path)
     assert merge(tmp_path) == 0
     card = (tmp_path / "merged" / "README.md").read_text()
-    assert card.startswith("---\nbase_model: ") and "tuned by adept" in card
+    assert card.startswith('---\nlibrary_name: "transformers"') and "tuned by adept" in card
     assert "5 trained virtual tokens" in card and "| validation" not in card
 
 
@@ -135,7 +135,7 @@ def test_a_missing_shard_another_base_and_a_full_disk_leave_nothing(tmp_path, ca
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     assert merge(tmp_path) == 2
-    assert "the merged model needs 0.0 GB" in capsys.readouterr().err
+    assert "the model needs 0.0 GB" in capsys.readouterr().err
     monkeypatch.undo()
     shard = sorted((tmp_path / "base").glob("*.safetensors"))[1]
     content = shard.read_bytes()
