@@ -29,20 +29,28 @@ def model_card(
         record: Of the run; with it come the task and the metrics.
     """
     method = adapter["method"]
+    lines = [_head(base, library, f", tuned by {method}", ["adept_llm", method], paragraphs)]
+    if record:
+        lines += ["", "| | |", "| --- | --- |", *_facts(adapter, record)]
+    return "\n".join(lines) + "\n"
+
+
+def plain_card(base: str, library: str, paragraphs: Sequence[str]) -> str:
+    """The same of what holds no adapter, see `model_card`."""
+    return _head(base, library, ", extended", ["adept_llm"], paragraphs) + "\n"
+
+
+def _head(
+    base: str, library: str, made: str, tags: Sequence[str], paragraphs: Sequence[str]
+) -> str:
     front: dict[str, Any] = {}
     # the hub refuses cards whose base is a folder of some machine
     if HUB_NAME.fullmatch(base) and not Path(base).exists():
         front["base_model"] = base
-    front["library_name"] = library
-    front["pipeline_tag"] = "text-generation"
-    front["tags"] = ["adept_llm", method]
+    front |= {"library_name": library, "pipeline_tag": "text-generation", "tags": [*tags]}
     lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in front.items()), "---", ""]
-    lines += [f"# {base.rstrip('/').rsplit('/', 1)[-1]}, tuned by {method}"]
-    for paragraph in paragraphs:
-        lines += ["", paragraph]
-    if record:
-        lines += ["", "| | |", "| --- | --- |", *_facts(adapter, record)]
-    return "\n".join(lines) + "\n"
+    lines += [f"# {base.rstrip('/').rsplit('/', 1)[-1]}{made}"]
+    return "\n".join([*lines, *(f"\n{paragraph}" for paragraph in paragraphs)])
 
 
 def adapter_card(

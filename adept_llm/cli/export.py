@@ -38,10 +38,18 @@ def main(argv: Sequence[str]) -> None:
         "--model_name_or_path", metavar="BASE", help="default: the one the adapter names"
     )
     parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the weights of hf")
+    parser.add_argument(
+        "--extended_base", metavar="DIR",
+        help="of lora: the base that an earlier export wrote, to be shared; default: a base is "
+        "written to OUTPUT_DIR/base where the adapter's own cannot hold its prompt",
+    )  # fmt: skip
     args = parser.parse_args(argv)
+    if args.extended_base and args.format != "lora":
+        raise InputError(f"extended_base: {args.format} knows none; leave it out")
     check_new(args.output_dir)
     tuned = Tuned.open(args.run, model_name_or_path=args.model_name_or_path, dtype=args.dtype)
-    export(tuned, args.format, ExportOptions(), args.output_dir)
+    extended = Path(args.extended_base) if args.extended_base else None
+    export(tuned, args.format, ExportOptions(Path(args.output_dir), extended))
     print(f"{args.format}: {args.output_dir}")
 
 
@@ -56,6 +64,6 @@ def check_new(folder: str) -> None:
     check_writable(folder)
 
 
-def export(tuned: Tuned, name: str, options: ExportOptions, folder: str) -> None:
+def export(tuned: Tuned, name: str, options: ExportOptions) -> None:
     """Write a tuned model in the format of that name, all of it or nothing."""
-    write_whole_folder(Path(folder), lambda target: FORMATS[name](tuned, options, target))
+    write_whole_folder(options.folder, lambda target: FORMATS[name](tuned, options, target))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from adept_llm.cli.export import check_new, export
 from adept_llm.cli.parsing import parse
@@ -24,5 +25,5 @@ def main(argv: Sequence[str]) -> None:
     """
     given, args = parse([BaseArguments, MergeArguments], argv)
     check_new(args.output_dir)
-    export(given.open(), "hf", ExportOptions(), args.output_dir)
+    export(given.open(), "hf", ExportOptions(Path(args.output_dir)))
     print(f"merged model: {args.output_dir}")

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from adept_llm import __version__
-from adept_llm.card import CARD_FILE, model_card, named
+from adept_llm.card import CARD_FILE, model_card, named, plain_card
 from adept_llm.tuned import Tuned
 
 
@@ -41,3 +41,65 @@ def write_merged_card(tuned: Tuned, target: Path) -> None:
         else "There are no virtual tokens: texts are those of the base."
     )
     write_card(tuned, target, "transformers", what, [use])
+
+
+def write_extended_card(tuned: Tuned, target: Path, more: int) -> None:
+    """README.md of an extended base, which knows no adapter."""
+    base = tuned.name_or_path
+    text = (
+        f"`{base}`{named(tuned.revision)} with {more} rows of zeros behind its table, and a head "
+        "of its own; all other weights are the base's. It carries the adapters that `adept-llm "
+        "export --format lora --extended_base` writes; their prompts take the place of the first "
+        "of these rows. Its tokenizer knows them as `<|adept_0|>`.. and puts "
+        "nothing in front of a text."
+    )
+    (target / CARD_FILE).write_text(plain_card(base, "transformers", [text]), "utf-8")
+
+
+def write_lora_card(
+    tuned: Tuned, target: Path, carrier: str, rank: int, places: Sequence[int]
+) -> None:
+    """README.md of a LoRA.
+
+    Args:
+        tuned: What is exported.
+        target: The folder.
+        carrier: The model that it is loaded on.
+        rank: Its rank.
+        places: Ids of the tokens that hold the prompt.
+    """
+    what = (
+        f", as a LoRA of rank {rank} of the embedding layer in PEFT's format (fp32, scaling 1). "
+        f"It is loaded on `{carrier}`, beside those of other tasks."
+    )
+    code = [
+        "```python",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f"model = AutoModelForCausalLM.from_pretrained({carrier!r})",
+        'model = PeftModel.from_pretrained(model, "this folder")',
+        'tokenizer = AutoTokenizer.from_pretrained("this folder")',
+        "```",
+    ]
+    prompt = "There are no virtual tokens: texts are those of the base."
+    if places:
+        prompt = (
+            f"Each text begins with the {len(places)} tokens {_spans(places)}, before BOS, which "
+            "only mean something to this adapter. The tokenizer in this folder puts them there by "
+            "itself, and its chat template in front of each conversation. A server that has one "
+            "tokenizer for all adapters has to be given ids, or the text with these tokens and BOS "
+            "written out and `add_special_tokens` off."
+        )
+    write_card(tuned, target, "peft", what, ["\n".join(code), prompt])
+
+
+def _spans(ids: Sequence[int]) -> str:
+    """Ids as spans: 5..8, 11."""
+    spans: list[list[int]] = []
+    for i in ids:
+        if spans and i == spans[-1][-1] + 1:
+            spans[-1][1:] = [i]
+        else:
+            spans.append([i])
+    return ", ".join("..".join(map(str, span)) for span in spans)

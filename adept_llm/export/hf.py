@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from adept_llm.adapters import get_adapter, merge_adapter
+from adept_llm.adapters import merge_adapter
 from adept_llm.adapters.merge import check_mergeable
 from adept_llm.base.loading import base_folder
 from adept_llm.export.card import write_merged_card
@@ -36,9 +36,7 @@ def write_hf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
 
 def _merge_loaded(tuned: Tuned, source: Path, target: Path) -> None:
     """The whole model in memory: for another dtype, and weights in files of an older format."""
-    tokenizer = tuned.tokenizer
-    adapter = get_adapter(tuned.model)
-    write_tokenizer(tokenizer, adapter, source, target)
-    model, _ = merge_adapter(tuned.model, tokenizer)
+    model, tokenizer = merge_adapter(tuned.model, tuned.tokenizer)
+    write_tokenizer(tokenizer, len(tuned.tokenizer), source, target)
     model.save_pretrained(target)
     write_merged_card(tuned, target)

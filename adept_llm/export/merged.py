@@ -18,7 +18,6 @@ from adept_llm.adapters.merge import (
     check_mergeable,
     merged_blocks,
     tokenizer_with_virtual_tokens,
-    virtual_token_name,
 )
 from adept_llm.adapters.saved import copy_values, read_adapter
 from adept_llm.base.table import INDEX
@@ -56,22 +55,22 @@ def merge_stored(tuned: Tuned, base: StoredBase, target: Path) -> None:
             is too small.
     """
     check_mergeable(tuned.config)
-    adapter = stored_adapter(tuned, base)
+    adapter = adapter_over(base.read_table(), tuned)
     m = adapter.config.num_virtual_tokens
     check_room(base, m, target)
     write_weights(base, target, m, merged_blocks(adapter))
     write_configurations(base, target, m)
-    write_tokenizer(tuned.tokenizer, adapter, base.folder, target)
+    tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, adapter)
+    write_tokenizer(tokenizer, len(tuned.tokenizer), base.folder, target)
     write_merged_card(tuned, target)
 
 
-def stored_adapter(tuned: Tuned, base: StoredBase) -> AdeptEmbedding:
-    """The adapter over the stored table, which is read where it is asked for.
+def adapter_over(weight: Tensor, tuned: Tuned) -> AdeptEmbedding:
+    """An adapter over a table [V, d], which is not copied; in evaluation mode.
 
     Raises:
         InputError: for an adapter of another base.
     """
-    weight = base.read_table()
     config, table, tensors = read_adapter(tuned.folder)
     table.check_same(BaseTable(len(weight), weight.shape[1], root_mean_square(weight)))
     adapter = AdeptEmbedding(nn.Embedding.from_pretrained(weight), config, table)
@@ -190,33 +189,41 @@ def write_configurations(base: StoredBase, target: Path, more: int) -> None:
 
 
 def write_tokenizer(
-    tokenizer: "PreTrainedTokenizerBase", adapter: AdeptEmbedding, source: Path, target: Path
+    tokenizer: "PreTrainedTokenizerBase", known: int, source: Path, target: Path
 ) -> None:
-    """The tokenizer that writes P by itself, and the files that other programs read instead.
+    """A tokenizer, and the files that other programs read instead.
 
     llama.cpp's converter takes tokenizer.model where there is one, with the ids of further tokens
     from added_tokens.json; without them it reads tokenizer.json of a SentencePiece model wrongly.
-    transformers before 5 rebuilds a LlamaTokenizer from its parts, and P is lost: the class that
-    reads tokenizer.json as it stands keeps it in all versions.
+
+    Args:
+        tokenizer: With the virtual tokens.
+        known: Tokens of the base's.
+        source: The base's folder.
+        target: Where to.
     """
-    merged = tokenizer_with_virtual_tokens(tokenizer, adapter)
-    merged.save_pretrained(target)
+    save_tokenizer(tokenizer, target)
     for pattern in COPIED:
         for path in source.glob(pattern):
             shutil.copyfile(path, target / path.name)
-    m = adapter.config.num_virtual_tokens
-    if not m:
-        return
+    more = {name: i for name, i in tokenizer.get_added_vocab().items() if i >= known}
+    if more:
+        own = source / ADDED_TOKENS
+        ids = (json.loads(own.read_bytes()) if own.is_file() else {}) | more
+        (target / ADDED_TOKENS).write_text(json.dumps(ids, indent=2) + "\n", "utf-8")
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", target: Path) -> None:
+    """A tokenizer as every version of transformers reads it.
+
+    Those before 5 rebuild a LlamaTokenizer from its parts, and what stands in front of texts is
+    lost: the class that reads tokenizer.json as it stands keeps it.
+    """
+    tokenizer.save_pretrained(target)
     path = target / "tokenizer_config.json"
     content = json.loads(path.read_bytes())
     content["tokenizer_class"] = "PreTrainedTokenizerFast"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    known = len(tokenizer)
-    own = source / ADDED_TOKENS
-    ids = json.loads(own.read_bytes()) if own.is_file() else {}
-    ids |= {name: i for name, i in merged.get_added_vocab().items() if i >= known}
-    assert virtual_token_name(m - 1) in ids
-    (target / ADDED_TOKENS).write_text(json.dumps(ids, indent=2) + "\n", "utf-8")
 
 
 def as_stored(tuned: Tuned) -> Tuned:
