@@ -94,6 +94,23 @@ def write_lora_card(
     write_card(tuned, target, "peft", what, ["\n".join(code), prompt])
 
 
+def write_peft_card(tuned: Tuned, target: Path) -> None:
+    """README.md of a prompt in PEFT's format."""
+    m = tuned.config.num_virtual_tokens
+    at = f", revision={tuned.revision!r}" if tuned.revision else ""
+    code = [
+        "```python",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        "",
+        f"model = AutoModelForCausalLM.from_pretrained({tuned.name_or_path!r}{at})",
+        'model = PeftModel.from_pretrained(model, "this folder")',
+        "```",
+    ]
+    what = f", as {m} rows of PEFT's prompt tuning, which PEFT puts in front of each text."
+    write_card(tuned, target, "peft", what, ["\n".join(code)])
+
+
 def _spans(ids: Sequence[int]) -> str:
     """Ids as spans: 5..8, 11."""
     spans: list[list[int]] = []

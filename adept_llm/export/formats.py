@@ -6,9 +6,10 @@ from pathlib import Path
 from adept_llm.export.hf import write_hf
 from adept_llm.export.lora import write_lora
 from adept_llm.export.options import ExportOptions
+from adept_llm.export.peft import write_peft
 from adept_llm.tuned import Tuned
 
 Write = Callable[[Tuned, ExportOptions, Path], None]
 """Checks what it is given, then writes into an empty folder, model card and all."""
 
-FORMATS: dict[str, Write] = {"hf": write_hf, "lora": write_lora}
+FORMATS: dict[str, Write] = {"hf": write_hf, "lora": write_lora, "peft": write_peft}

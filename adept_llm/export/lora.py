@@ -18,7 +18,6 @@ from torch import Tensor
 from adept_llm.adapters import AdeptEmbedding
 from adept_llm.adapters.merge import check_mergeable, with_prefix
 from adept_llm.adapters.saved import CONFIG_FILE, WEIGHTS_FILE
-from adept_llm.base.loading import base_folder
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_lora_card
 from adept_llm.export.extended_base import find_extended_base, write_extended_base
@@ -26,7 +25,7 @@ from adept_llm.export.merged import adapter_over, save_tokenizer
 from adept_llm.export.options import ExportOptions
 from adept_llm.export.places import free_places
 from adept_llm.export.safetensors_files import row_blocks
-from adept_llm.export.stored_base import StoredBase
+from adept_llm.export.stored_base import StoredBase, find_stored
 from adept_llm.files import write_files
 from adept_llm.tuned import Tuned
 
@@ -76,7 +75,7 @@ def write_lora(tuned: Tuned, options: ExportOptions, target: Path) -> None:
         table = base.read_table()
         adapter = adapter_over(table[: tuned.table.vocab_size], tuned)
     else:
-        base = stored_base(tuned)
+        base = find_stored(tuned.name_or_path, tuned.revision, tuned.base_config)
         table = base.read_table()
         adapter = adapter_over(table, tuned)
         carrier = _own(tuned, base) or _extended(tuned, base, options.folder, target)
@@ -90,22 +89,6 @@ def write_lora(tuned: Tuned, options: ExportOptions, target: Path) -> None:
     write_peft_lora(carrier, base.table.removesuffix(".weight"), a, b, target)
     save_tokenizer(with_prefix(carrier.tokenizer, carrier.places), target)
     write_lora_card(tuned, target, carrier.name, len(a), list(carrier.places.values()))
-
-
-def stored_base(tuned: Tuned) -> StoredBase:
-    """The base's files.
-
-    Raises:
-        InputError: for files that call the table or the head otherwise than the model does.
-    """
-    folder = base_folder(tuned.name_or_path, tuned.revision)
-    base = StoredBase.find(folder, tuned.base_config)
-    if base is None:
-        raise InputError(
-            f"model_name_or_path: {tuned.name_or_path} has no safetensors whose names are those of "
-            "the model; load it with transformers, save_pretrained it, and name that folder"
-        )
-    return base
 
 
 def _own(tuned: Tuned, base: StoredBase) -> Carrier | None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adept_llm.base.loading import base_folder
 from adept_llm.base.memory import meta_model
 from adept_llm.base.table import INDEX, WEIGHTS
 from adept_llm.errors import InputError
@@ -91,3 +92,18 @@ class StoredBase:
 
 def _name_of(model: nn.Module, layer: nn.Module) -> str:
     return next(name for name, module in model.named_modules() if module is layer) + ".weight"
+
+
+def find_stored(name_or_path: str, revision: str | None, config: Any) -> StoredBase:
+    """The files of a base, which is downloaded where it is not here.
+
+    Raises:
+        InputError: for files that call the table or the head otherwise than the model does.
+    """
+    base = StoredBase.find(base_folder(name_or_path, revision), config)
+    if base is None:
+        raise InputError(
+            f"model_name_or_path: {name_or_path} has no safetensors whose names are those of the "
+            "model; load it with transformers, save_pretrained it, and name that folder"
+        )
+    return base
