@@ -1,7 +1,8 @@
 """Which rows of a table can hold a prompt: those that no text reads."""
 
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adept_llm.adapters.merge import virtual_token_name, with_further_tokens
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 # Llama 3, Gemma, Mistral from v0.3 on
 RESERVED = re.compile(r"<\|reserved_special_token_\d+\|>|<unused\d+>|\[control_\d+\]")
+ROLES = ("bos", "eos", "unk", "pad", "sep", "cls", "mask")
 
 Places = tuple["PreTrainedTokenizerBase", dict[str, int]]
 """A tokenizer and, of its tokens, name -> id of those that hold the prompt, in order."""
@@ -32,14 +34,20 @@ def free_places(tokenizer: "PreTrainedTokenizerBase", rows: int, count: int) -> 
     unused = min(max(rows - len(tokenizer), 0), count)
     longer = with_further_tokens(tokenizer, len(tokenizer), unused)
     places = {virtual_token_name(i): len(tokenizer) + i for i in range(unused)}
-    reserved = {
-        str(token): i
-        for i, token in sorted(tokenizer.added_tokens_decoder.items())
-        if RESERVED.fullmatch(str(token)) and i < rows
-    }
-    for name, i in list(reserved.items())[: count - unused]:
-        places[name] = i
+    places |= dict(_reserved(tokenizer, rows)[: count - unused])
     return (longer, places) if len(places) == count else None
+
+
+def _reserved(tokenizer: Any, rows: int) -> list[tuple[str, int]]:
+    """Reserved tokens that have not been given a task, such as padding, since."""
+    roles = {getattr(tokenizer, f"{role}_token_id") for role in ROLES}
+    template = json.dumps(tokenizer.chat_template, ensure_ascii=False)
+    found = ((str(token), i) for i, token in sorted(tokenizer.added_tokens_decoder.items()))
+    return [
+        (name, i)
+        for name, i in found
+        if RESERVED.fullmatch(name) and i < rows and i not in roles and name not in template
+    ]
 
 
 def appended_places(

@@ -13,6 +13,7 @@ from adept_llm import get_adapter, inject_adapter, save_adapter
 from adept_llm.adapters import METHODS, AdeptConfig
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
+from adept_llm.export.places import free_places
 from tests.builders import ARCHITECTURES, COMMON, CONFIGS
 
 TEXT = "The soup was stale."
@@ -120,6 +121,18 @@ def test_a_base_with_rows_to_spare_is_used_itself(tmp_path, further, reserved):
     ids = AutoTokenizer.from_pretrained(tmp_path / "out")(TEXT).input_ids
     assert ids[:5] == [*unused, *named][:5]
     check_same(model, loaded(tmp_path / "out"), tmp_path / "out", first)
+
+
+def test_reserved_tokens_that_have_a_task_hold_no_prompt():
+    """One pads, another stands in the chat template; the rest is in order."""
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    first = len(tokenizer)
+    tokenizer.add_tokens([f"<|reserved_special_token_{i}|>" for i in range(5)])
+    tokenizer.pad_token = "<|reserved_special_token_1|>"
+    tokenizer.chat_template = "{{ '<|reserved_special_token_3|>' + messages[0]['content'] }}"
+    _, places = free_places(tokenizer, len(tokenizer), 3)
+    assert list(places.values()) == [first, first + 2, first + 4]
+    assert free_places(tokenizer, len(tokenizer), 4) is None
 
 
 def test_a_tied_base_is_extended_even_where_it_has_rows(tmp_path):
