@@ -162,6 +162,18 @@ LAYOUTS = {
         about="Base model and adapter become a stock checkpoint, written file by file.",
         examples=("adept-llm merge --adapter runs/mine --output_dir runs/mine-merged",),
     ),
+    "export": Layout(
+        usage="adept-llm export RUN --format FORMAT --output_dir DIR",
+        about="Write a tuned model in a format that other programs read; docs/export.md says which "
+        "program reads which.",
+        examples=("adept-llm export runs/mine --format lora --output_dir runs/mine-lora",),
+    ),
+    "import": Layout(
+        usage="adept-llm import SOURCE --output_dir DIR",
+        about="Make an adapter of this package of PEFT's prompt tuning, or of what the code of "
+        "DePT's or ADePT's authors saves.",
+        examples=("adept-llm import user/repo --output_dir runs/theirs",),
+    ),
     "report": Layout(
         usage="adept-llm report RUN .. --output FILE [--levels SHARE ..]",
         about="Compare finished runs: tables, curves, rates, words and wrong predictions on one "
@@ -170,11 +182,14 @@ LAYOUTS = {
     ),
     "estimate": Layout(
         usage="adept-llm estimate [FILE.yaml] --model_name_or_path NAME ..",
-        about="Parameters and memory of a run, from the model's shape alone: no weight is read.",
+        about="Parameters, memory and time of a run, from the model's shape alone: no weight is read.",
         groups={
             "model and batch": (
                 "model_name_or_path", "dtype", "per_device_train_batch_size", "num_tokens",
                 "packing", "loss_on",
+            ),
+            "machines and time": (
+                "deepspeed", "ranks", "gpu_memory", "tokens_per_second", "examples",
             ),
             "adapter": TRAIN.groups["adapter"][:4],
         },
@@ -186,6 +201,8 @@ LAYOUTS = {
         examples=(
             "adept-llm estimate --model_name_or_path meta-llama/Llama-2-13b-hf "
             "--num_virtual_tokens 100",
+            "adept-llm estimate --model_name_or_path meta-llama/Llama-2-13b-hf --gpu_memory 24 "
+            "--deepspeed ds_configs/zero3.json --ranks 8",
         ),
         end="--help_all shows the adapter's other arguments.",
     ),
