@@ -13,8 +13,9 @@ from adept_llm.errors import InputError
 
 COMMANDS = {
     "train": "tune an adapter on a frozen model",
-    "evaluate": "metrics of a tuned model on a split or a file",
+    "evaluate": "metrics of tuned models on a split or a file",
     "generate": "answers of a tuned model to a prompt or a file",
+    "chat": "a conversation with a tuned model",
     "merge": "base model and adapter become a stock checkpoint",
     "report": "a page or a table about finished runs",
     "estimate": "parameters and memory of a run, without the weights",
