@@ -12,7 +12,10 @@ if TYPE_CHECKING:
         get_adapter,
         inject_adapter,
         load_adapter,
+        load_adapters,
         merge_adapter,
+        only,
+        rows_of,
         save_adapter,
     )
     from adept_llm.errors import InputError
@@ -29,8 +32,11 @@ __all__ = [
     "get_adapter",
     "inject_adapter",
     "load_adapter",
+    "load_adapters",
     "merge_adapter",
+    "only",
     "push_to_hub",
+    "rows_of",
     "save_adapter",
 ]
 

@@ -125,8 +125,18 @@ class Tuned:
         Raises:
             InputError: for weights that are missing or damaged, or another base's.
         """
-        model = load_model(self.name_or_path, self.revision, self.dtype, self.quantization)
-        return load_adapter(model, self.folder, gather=gathered)
+        return load_adapter(self.load_base(), self.folder, gather=gathered)
+
+    def load_base(self) -> "PreTrainedModel":
+        """The base alone, a new one with each call.
+
+        Raises:
+            InputError: for weights that are missing or damaged.
+        """
+        model: PreTrainedModel = load_model(
+            self.name_or_path, self.revision, self.dtype, self.quantization
+        )
+        return model
 
     def batcher(self, packing: str = "shared_prefix") -> Batcher:
         """How the model reads rows."""

@@ -1,5 +1,6 @@
 """Put an adapter into a frozen model: swap the embedding layer, freeze everything else."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +14,7 @@ from adept_llm.adapters.frozen_table import Gather, root_mean_square, whole
 from adept_llm.adapters.layer import AdeptEmbedding, embed_scale_of
 from adept_llm.adapters.positions import tell_positions
 from adept_llm.adapters.saved import copy_values, read_adapter, saved_prompt
+from adept_llm.adapters.several import SeveralAdapters
 from adept_llm.errors import InputError
 from adept_llm.hub import adapter_folder
 
@@ -81,34 +83,67 @@ def load_adapter(
         InputError: for a missing or damaged adapter, or one of another base. What other tools save
             says nothing of the base but its width.
     """
-    folder = adapter_folder(folder, revision)
     base = check_model(model)
     with gather(base.weight) as weight:
-        there = describe_table(model, weight)
+        found = describe_table(model, weight)
+    return attach(model, _saved(base, found, adapter_folder(folder, revision)))
+
+
+def load_adapters(
+    model: "PreTrainedModel", folders: Mapping[str, str | Path], *, gather: Gather = whole
+) -> "PreTrainedModel":
+    """Put several saved adapters into a freshly loaded base model and return the model.
+
+    Whose a row is must be told: call the model within `rows_of`, or within `only`. The base's own
+    dropout is off where there are two or more, whatever they were trained with.
+
+    Args:
+        model: the base that all were trained on.
+        folders: name -> folder, as for `load_adapter`; methods and sizes may differ.
+        gather: as in `inject_adapter`.
+
+    Raises:
+        InputError: as `load_adapter`.
+    """
+    base = check_model(model)
+    with gather(base.weight) as weight:
+        found = describe_table(model, weight)
+    saved = {name: _saved(base, found, adapter_folder(folder)) for name, folder in folders.items()}
+    return attach(model, SeveralAdapters(saved))
+
+
+def _saved(base: nn.Embedding, found: BaseTable, folder: str | Path) -> AdeptEmbedding:
+    """A saved adapter over a base's layer, whose table was found to be this one."""
     if foreign := read_foreign(folder):
-        config, table, tensors = foreign.config, there, foreign.on_table(embed_scale_of(base))
+        config, table, tensors = foreign.config, found, foreign.on_table(embed_scale_of(base))
     else:
         config, table, tensors = read_adapter(folder)
-        table.check_same(there)
+        table.check_same(found)
     embedding = AdeptEmbedding(base, config, table)
     copy_values(embedding.saved_values(), tensors, folder)
-    return attach(model, embedding)
+    return embedding
 
 
-def attach(model: "PreTrainedModel", embedding: AdeptEmbedding) -> "PreTrainedModel":
-    """Freeze the model and put an embedding that holds the adapter's values in its place."""
-    if not embedding.config.base_dropout:
+def attach(
+    model: "PreTrainedModel", embedding: AdeptEmbedding | SeveralAdapters
+) -> "PreTrainedModel":
+    """Freeze the model and put an embedding that holds adapters' values in its place."""
+    adapters = (
+        list(embedding.adapters.values()) if isinstance(embedding, SeveralAdapters) else [embedding]
+    )
+    if len(adapters) > 1 or not adapters[0].config.base_dropout:
         silence_dropout(model)
     model.requires_grad_(False)
-    embedding.to(embedding.base.weight.device)
+    embedding.to(embedding.weight.device)
     embedding.train(model.training)
     model.set_input_embeddings(embedding)
-    for parameter in embedding.offset_parameters().values():
-        parameter.requires_grad_(True)
-    for parameter in embedding.prompt_parameters().values():
-        # m = 0 leaves an empty prompt, which optimizers need not see
-        parameter.requires_grad_(embedding.config.num_virtual_tokens > 0)
-    if embedding.offset.needs_positions:
+    for adapter in adapters:
+        for parameter in adapter.offset_parameters().values():
+            parameter.requires_grad_(True)
+        for parameter in adapter.prompt_parameters().values():
+            # m = 0 leaves an empty prompt, which optimizers need not see
+            parameter.requires_grad_(adapter.config.num_virtual_tokens > 0)
+    if any(adapter.offset.needs_positions for adapter in adapters):
         tell_positions(model)
     model.save_pretrained = _refuse_saving  # type: ignore[method-assign]
     return model
@@ -145,7 +180,7 @@ def check_model(model: "PreTrainedModel") -> nn.Embedding:
         base = model.get_input_embeddings()
     except NotImplementedError:
         base = None
-    if isinstance(base, AdeptEmbedding):
+    if isinstance(base, AdeptEmbedding | SeveralAdapters):
         raise InputError("model: already has an adapter; load the base model again")
     if not isinstance(base, nn.Embedding):
         raise InputError(

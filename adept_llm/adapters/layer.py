@@ -169,18 +169,25 @@ def get_adapter(model: "PreTrainedModel") -> AdeptEmbedding:
     """The adapter of an injected model.
 
     Raises:
-        InputError: if it has none.
+        InputError: if it has none, or several.
     """
     embedding = model.get_input_embeddings()
     if not isinstance(embedding, AdeptEmbedding):
-        raise InputError("model: has no adapter; call inject_adapter or load_adapter first")
+        raise InputError(
+            "model: has no adapter; call inject_adapter or load_adapter first, and `only` where it "
+            "has several"
+        )
     return embedding
 
 
 def virtual_token_ids(model: "PreTrainedModel") -> list[int]:
-    """What stands in front of a model's texts: the ids of P; none for a model without adapter."""
-    embedding = model.get_input_embeddings()
-    return embedding.virtual_token_ids if isinstance(embedding, AdeptEmbedding) else []
+    """What stands in front of a model's texts: the ids of P; none for a model without adapter.
+
+    Raises:
+        InputError: for a model with several adapters, each of which has its own.
+    """
+    ids: list[int] = getattr(model.get_input_embeddings(), "virtual_token_ids", [])
+    return ids
 
 
 def embedding_device(model: "PreTrainedModel") -> torch.device:

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from adept_llm.adapters.layer import get_adapter
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -19,7 +17,7 @@ def tell_positions(model: "PreTrainedModel") -> None:
 
 def _forget(model: Any, *call: Any) -> None:
     """Positions hold for one call."""
-    get_adapter(model).position_ids = None
+    model.get_input_embeddings().position_ids = None
 
 
 def _tell(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -35,4 +33,4 @@ def _tell(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             positions = (mask.long().cumsum(-1) - 1)[:, seen:]
         else:
             positions = torch.arange(seen, seen + input_ids.shape[1])[None]
-    get_adapter(model).position_ids = positions
+    model.get_input_embeddings().position_ids = positions

@@ -1,22 +1,31 @@
-"""adept-llm evaluate: metrics of a tuned model on a split, or what it forgot of plain text."""
+"""adept-llm evaluate: metrics of tuned models on a split, or what they forgot of plain text."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adept_llm.cli.parsing import check_output, parse
 from adept_llm.cli.tuned import TunedArguments
 from adept_llm.data import Example, describe_answers, fingerprint, own_examples
 from adept_llm.data.plain_text import encode_texts, read_texts
 from adept_llm.errors import InputError
-from adept_llm.evaluation.answers import write_predictions
+from adept_llm.evaluation.answers import Prediction, write_predictions
 from adept_llm.evaluation.forgetting import forgetting
 from adept_llm.evaluation.measure import measure_answers
 from adept_llm.files import write_whole
 from adept_llm.packing import PACKINGS, Batcher
 from adept_llm.tasks import Task, get_task, load_split
+from adept_llm.together import Together
 from adept_llm.tuned import Tuned
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Measured = tuple[str, dict[str, float]]
+"""The name of an adapter and its metrics."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,15 @@ class EvaluateArguments:
     allow_unsandboxed_code: bool = field(
         default=False, metadata={"help": "let them run also where bubblewrap starts no sandbox"}
     )
-    output_file: str | None = field(default=None, metadata={"help": "JSON with the metrics"})
+    output_file: str | None = field(
+        default=None, metadata={"help": "JSON with the metrics; of several adapters by name"}
+    )
     predictions_file: str | None = field(
-        default=None, metadata={"help": "JSONL with each row's answer, target and scores"}
+        default=None,
+        metadata={
+            "help": "JSONL with each row's answer, target and scores; of several adapters with a "
+            "column `adapter`"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -79,36 +94,46 @@ def main(argv: Sequence[str]) -> None:
         InputError: for an adapter or rows that do not fit.
     """
     given, args = parse([TunedArguments, EvaluateArguments], argv, command="evaluate")
-    tuned = given.open()
-    tuned.check_context()
-    metrics = forgotten(args, tuned) if args.text_file else answered(args, tuned)
-    for name, value in metrics.items():
-        print(f"{name} {value:.4f}")
+    together = given.open()
+    together.check_context()
+    find = forgotten if args.text_file else answered
+    metrics = {}
+    for name, measured in find(args, together):
+        metrics[name] = measured
+        for metric, value in measured.items():
+            print(f"{metric} {value:.4f}")
     if args.output_file:
-        write_whole(Path(args.output_file), (json.dumps(metrics, indent=2) + "\n").encode())
+        told = metrics if len(metrics) > 1 else next(iter(metrics.values()))
+        write_whole(Path(args.output_file), (json.dumps(told, indent=2) + "\n").encode())
 
 
-def answered(args: EvaluateArguments, tuned: Tuned) -> dict[str, float]:
+def answered(args: EvaluateArguments, together: Together) -> Iterator[Measured]:
     """The metrics of answers; writes them where that is asked for.
 
     Raises:
         InputError: for rows that do not fit.
     """
     task = get_task(args.task) if args.task else None
-    rows = read(args, task, tuned)
     leave = (args.allow_code_execution, args.allow_unsandboxed_code)
-    measure = measure_answers(tuned.encoder, rows, task, args.batch_size, *leave)
-    print(f"answers: {describe_answers(measure.examples)}")
-    print(f"{measure.report}; data {fingerprint(measure.examples)}")
-    batcher = batcher_of(args, tuned)
-    predictions = measure.predict(tuned.model, batcher)
-    metrics = measure.score(predictions)
+    measures = {}
+    for name, tuned in together.runs.items():  # all rows are read before the weights are
+        rows = read(args, task, tuned)
+        encoder = together.encoder(name)
+        measures[name] = measure_answers(encoder, rows, task, args.batch_size, *leave)
+    said: dict[str, list[Prediction]] = {}
+    for name, measure in measures.items():
+        announce(name, together)
+        print(f"answers: {describe_answers(measure.examples)}")
+        print(f"{measure.report}; data {fingerprint(measure.examples)}")
+        with alone(args, together, name) as (model, batcher):
+            said[name] = measure.predict(model, batcher)
+        yield name, measure.score(said[name])
     if args.predictions_file:
-        write_predictions(args.predictions_file, predictions)
-    return metrics
+        several = len(said) > 1
+        write_predictions(args.predictions_file, said if several else next(iter(said.values())))
 
 
-def forgotten(args: EvaluateArguments, tuned: Tuned) -> dict[str, float]:
+def forgotten(args: EvaluateArguments, together: Together) -> Iterator[Measured]:
     """The loss on plain text, with the adapter and without.
 
     Raises:
@@ -116,19 +141,31 @@ def forgotten(args: EvaluateArguments, tuned: Tuned) -> dict[str, float]:
     """
     assert args.text_file is not None
     texts = read_texts(args.text_file, args.max_samples, args.seed)
-    encoded = encode_texts(tuned.tokenizer, texts, tuned.max_length)
-    tokens = sum(len(one.target_ids) for one in encoded)
-    cut = sum(one.truncated > 0 for one in encoded)
-    print(f"{len(encoded)} texts, {tokens:,} tokens predicted; {cut} texts cut")
-    return forgetting(tuned.model, batcher_of(args, tuned), encoded, args.batch_size)
+    for name, tuned in together.runs.items():
+        announce(name, together)
+        encoded = encode_texts(together.tokenizer, texts, tuned.max_length)
+        tokens = sum(len(one.target_ids) for one in encoded)
+        cut = sum(one.truncated > 0 for one in encoded)
+        print(f"{len(encoded)} texts, {tokens:,} tokens predicted; {cut} texts cut")
+        with alone(args, together, name) as (model, batcher):
+            yield name, forgetting(model, batcher, encoded, args.batch_size)
 
 
-def batcher_of(args: EvaluateArguments, tuned: Tuned) -> Batcher:
-    """How the model reads rows; says so where it cannot pack them."""
-    batcher = tuned.batcher(args.packing)
-    if batcher.why_padded:
-        print(f"padding instead of packing: {batcher.why_padded}")
-    return batcher
+def announce(name: str, together: Together) -> None:
+    """Say whose numbers follow, where there is a choice."""
+    if len(together.runs) > 1:
+        print(f"{name}:")
+
+
+@contextmanager
+def alone(
+    args: EvaluateArguments, together: Together, name: str
+) -> Iterator[tuple["PreTrainedModel", Batcher]]:
+    """The model with this adapter, and how it reads rows; says so where it cannot pack them."""
+    with together.alone(name, args.packing) as (model, batcher):
+        if batcher.why_padded:
+            print(f"padding instead of packing: {batcher.why_padded}")
+        yield model, batcher
 
 
 def read(args: EvaluateArguments, task: Task | None, tuned: Tuned) -> list[Example]:

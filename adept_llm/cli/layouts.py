@@ -119,6 +119,7 @@ TRAIN = Layout(
     end="--help_all shows what is rarely needed and all of transformers.TrainingArguments.",
 )  # fmt: skip
 
+DECODING = ("max_new_tokens", "num_beams", "do_sample", "temperature", "top_p", "seed")
 TUNED = ("adapter", "model_name_or_path", "dtype", "quantization", "template", "max_length")
 LAYOUTS = {
     "train": TRAIN,
@@ -146,16 +147,22 @@ LAYOUTS = {
         groups={
             "tuned model": TUNED,
             "what to answer": ("prompt", "input", "file", "output_file"),
-            "how": (
-                "max_new_tokens", "num_beams", "do_sample", "temperature", "top_p", "seed",
-                "batch_size",
-            ),
+            "how": (*DECODING, "batch_size", "stream"),
         },
         examples=(
             "adept-llm generate --adapter runs/mine --prompt 'Translate into French.' "
             "--input 'the cat'",
             "adept-llm generate --adapter runs/mine --file rows.jsonl --output_file answers.jsonl",
+            "adept-llm generate --adapter runs/a runs/b --file -   # rows name theirs: docs/"
+            "many_adapters.md",
         ),
+    ),
+    "chat": Layout(
+        usage="adept-llm chat [FILE.yaml] --adapter FOLDER ..",
+        about="A conversation with a tuned model: each line of the input is a turn, Ctrl-D ends. "
+        "Templates other than chat know no turns: each line is asked on its own.",
+        groups={"tuned model": TUNED, "how": DECODING},
+        examples=("adept-llm chat --adapter runs/mine",),
     ),
     "merge": Layout(
         usage="adept-llm merge [FILE.yaml] --adapter FOLDER --output_dir FOLDER ..",

@@ -15,10 +15,11 @@ from adept_llm.errors import InputError
 
 COMMANDS = {
     "train": "tune an adapter on a frozen model",
-    "evaluate": "metrics of a tuned model on a split or a file",
+    "evaluate": "metrics of tuned models on a split or a file",
     "generate": "answers of a tuned model to a prompt or a file",
     "export": "a tuned model for other programs, in several formats",
     "import": "an adapter of PEFT, or of DePT's or ADePT's authors, becomes one of this package",
+    "chat": "a conversation with a tuned model",
     "merge": "base model and adapter become a stock checkpoint",
     "report": "a page or a table about finished runs",
     "estimate": "parameters and memory of a run, without the weights",

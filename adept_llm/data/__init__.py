@@ -3,7 +3,12 @@
 from adept_llm.data.encoded import Encoded, Report
 from adept_llm.data.encoding import Encoder
 from adept_llm.data.example import Example, fingerprint
-from adept_llm.data.instruction_files import own_examples, read_instructions
+from adept_llm.data.instruction_files import (
+    Request,
+    own_examples,
+    read_instructions,
+    read_requests,
+)
 from adept_llm.data.labels import describe_answers, label_set
 from adept_llm.data.learnt import LOSSES
 from adept_llm.data.templates import TEMPLATES
@@ -15,9 +20,11 @@ __all__ = [
     "Encoder",
     "Example",
     "Report",
+    "Request",
     "describe_answers",
     "fingerprint",
     "label_set",
     "own_examples",
     "read_instructions",
+    "read_requests",
 ]

@@ -10,28 +10,28 @@ A file has one of three sets of columns, and no other column::
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adept_llm.data.example import Example
 from adept_llm.data.labels import label_set
-from adept_llm.data.rows import Row, read_rows
+from adept_llm.data.rows import Row, read_rows, read_stream
 from adept_llm.data.sampling import sample
 from adept_llm.errors import InputError
 
 COLUMN_SETS = (("instruction", "input", "output"), ("prompt", "completion"), ("messages",))
+STANDARD_INPUT = "-"
 ROLES = ("system", "user", "assistant")
 
 
-def read_instructions(path: str | Path, answered: bool = True) -> list[Example]:
+def read_instructions(path: str | Path) -> list[Example]:
     """Read a file of instructions.
 
     Args:
         path: A .jsonl, .json (a list of objects), .csv or .parquet file.
-        answered: Whether each row must have its answer; otherwise it may be missing or empty, and
-            the examples' targets stand for nothing.
 
     Returns:
         One example per row, in the file's order, with ids such as 'train.jsonl:17'.
@@ -39,7 +39,45 @@ def read_instructions(path: str | Path, answered: bool = True) -> list[Example]:
     Raises:
         InputError: The file or one of its rows is malformed; names file, line and field.
     """
-    rows = read_rows(Path(path))
+    return _examples(read_rows(Path(path)), answered=True)
+
+
+class Request(NamedTuple):
+    """A row to answer.
+
+    Attributes:
+        example: The row; its target stands for nothing.
+        adapter: Whom it asks, if it says so.
+        where: For messages.
+    """
+
+    example: Example
+    adapter: str | None
+    where: str
+
+
+def read_requests(path: str | Path) -> list[Request]:
+    """Read rows to answer, which may name an adapter in a column of that name.
+
+    Args:
+        path: As for `read_instructions`, answers may be missing; '-' for JSONL on standard input.
+
+    Raises:
+        InputError: The file or one of its rows is malformed; names file, line and field.
+    """
+    standard = str(path) == STANDARD_INPUT
+    rows = read_stream(sys.stdin.buffer, "stdin") if standard else read_rows(Path(path))
+    bare = [
+        row._replace(values={name: row.values[name] for name in row.values if name != "adapter"})
+        for row in rows
+    ]
+    return [
+        Request(example, _filled(row, "adapter") if "adapter" in row.values else None, row.where)
+        for example, row in zip(_examples(bare, answered=False), rows, strict=True)
+    ]
+
+
+def _examples(rows: Sequence[Row], answered: bool) -> list[Example]:
     columns = _column_set(rows[0])
     make = {"output": _from_instruction, "completion": _from_prompt, "messages": _from_messages}
     examples = []

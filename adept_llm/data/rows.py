@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,14 +53,34 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def read_stream(lines: Iterable[bytes], name: str) -> list[Row]:
+    """Read JSONL that is no file.
+
+    Args:
+        lines: The lines.
+        name: Of what they come from.
+
+    Raises:
+        InputError: There is no row, or one is broken; says at which line.
+    """
+    rows = list(_objects(lines, name, name))
+    if not rows:
+        raise InputError(f"{name}: no row came; give one JSON object a line")
+    return rows
+
+
 def _jsonl(path: Path) -> Iterator[Row]:
     # Read as bytes: str.splitlines would also split at U+2028, which JSON allows within a string.
     with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            where = f"{path}:{number}"
-            line = _decode(raw, where).strip()
-            if line:
-                yield Row(where, f"{path.name}:{number}", _object(_parse(line, where), where))
+        yield from _objects(file, str(path), path.name)
+
+
+def _objects(lines: Iterable[bytes], place: str, name: str) -> Iterator[Row]:
+    for number, raw in enumerate(lines, 1):
+        where = f"{place}:{number}"
+        line = _decode(raw, where).strip()
+        if line:
+            yield Row(where, f"{name}:{number}", _object(_parse(line, where), where))
 
 
 def _json(path: Path) -> Iterator[Row]:

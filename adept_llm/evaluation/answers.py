@@ -1,7 +1,7 @@
 """Measure a model on the examples of a task: labels by likelihood, free text by generation."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -295,7 +295,18 @@ class Answered:
         return self.measure.score(predictions)
 
 
-def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> None:
-    """Write one JSON object per line, the whole file or nothing."""
-    lines = [json.dumps(one.row(), ensure_ascii=False) + "\n" for one in predictions]
+def write_predictions(
+    path: str | Path, predictions: Sequence[Prediction] | Mapping[str, Sequence[Prediction]]
+) -> None:
+    """Write one JSON object per line, the whole file or nothing.
+
+    Args:
+        path: Of the file.
+        predictions: Of one model; or of several by name, which the lines begin with.
+    """
+    if isinstance(predictions, Mapping):
+        rows = [{"adapter": n} | one.row() for n, each in predictions.items() for one in each]
+    else:
+        rows = [one.row() for one in predictions]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     write_whole(Path(path), "".join(lines).encode())

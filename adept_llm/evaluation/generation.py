@@ -2,6 +2,7 @@
 
 Stock `generate` does the rest. Texts are padded between P and themselves, [P][PAD..][text], which a
 mask hides; positions count what the mask shows, so that a text has the same positions as alone.
+With several adapters each row reads the cache of its own prompt.
 A sliding window counts columns, hidden or not: where a row is longer than the window, the pads
 would push P out of it, and texts are padded in front, [PAD..][P][text], without a shared cache.
 """
@@ -9,7 +10,6 @@ would push P out of it, and texts are padded in front, [PAD..][P][text], without
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from adept_llm.adapters import embedding_device, virtual_token_ids
+from adept_llm.adapters import embedding_device
 from adept_llm.errors import InputError
 from adept_llm.evaluation.ranks import batches
+from adept_llm.evaluation.prefixes import Prefixes
 from adept_llm.packing.collator import left_pad
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-    from transformers.cache_utils import Cache
+    from transformers.generation.streamers import BaseStreamer
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ def generate(
     eos_token_id: int,
     decoding: Decoding,
     batch_size: int = 32,
+    *,
+    adapters: Sequence[str] = (),
+    prefixes: Prefixes | None = None,
+    streamer: "BaseStreamer | None" = None,
 ) -> Iterator[Answer]:
     """Continue prompts until EOS.
 
@@ -110,66 +115,61 @@ def generate(
         eos_token_id: what ends an answer.
         decoding: greedy, by beams or drawn, and how long.
         batch_size: prompts in a batch.
+        adapters: for a model with several, the name of each prompt's.
+        prefixes: what stands in front of the prompts, where it was computed for an earlier call.
+        streamer: is handed the tokens of the one prompt as they come; without beams.
 
     Yields:
         One answer for each prompt, batch by batch, in order of the prompts' length. Several ranks
         share the work: each yields its part, see `ranks.collect`, and all must call.
+
+    Raises:
+        InputError: for an adapter that the model lacks.
     """
     model.eval()
-    prefix = _prefix_cache(model)
+    prefixes = prefixes or Prefixes(model, adapters)
+    owners = [prefixes.names.index(name) for name in adapters] or [0] * len(prompts)
     config = decoding.config(eos_token_id)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for batch in batches(order, batch_size):
-        texts = [prompts[i] for i in batch]
-        shared = prefix if _fits_window(model, texts, decoding.max_new_tokens) else None
-        answers = zip(*_continue(model, shared, texts, config), strict=True)
+        texts, places = [prompts[i] for i in batch], [owners[i] for i in batch]
+        answers = zip(*_continue(model, prefixes, places, texts, config, streamer), strict=True)
         yield from (Answer(i, *answer) for i, answer in zip(batch, answers, strict=True))
 
 
-def _prefix_cache(model: "PreTrainedModel") -> "Cache | None":
-    """Keys and values of P for a batch of one; None without virtual tokens."""
-    virtual = virtual_token_ids(model)
-    if not virtual:
-        return None
-    ids = torch.tensor([virtual], device=embedding_device(model))
-    with torch.no_grad():
-        return model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-
-
-def _fits_window(model: "PreTrainedModel", texts: Sequence[list[int]], max_new_tokens: int) -> bool:
-    """Whether each token of the batch's rows sees all columns before it."""
+def _fits_window(model: "PreTrainedModel", columns: int) -> bool:
+    """Whether each token of rows of that many columns sees all columns before it."""
     window = getattr(model.config, "sliding_window", None)
-    longest = len(virtual_token_ids(model)) + max(map(len, texts)) + max_new_tokens
-    return not window or longest <= window
+    return not window or columns <= window
 
 
 def _continue(
     model: "PreTrainedModel",
-    prefix: "Cache | None",
+    prefixes: Prefixes,
+    places: Sequence[int],
     texts: Sequence[list[int]],
     config: GenerationConfig,
+    streamer: "BaseStreamer | None",
 ) -> tuple[list[list[int]], list[float]]:
     """The answers of one batch and their certainties."""
-    eos = cast(int, config.eos_token_id)
-    device, virtual = embedding_device(model), virtual_token_ids(model)
-    if prefix is None:
-        ids, mask = _padded([virtual + text for text in texts], eos)
+    eos, device, cache = cast(int, config.eos_token_id), embedding_device(model), None
+    ids, mask = _padded(texts, eos)
+    if _fits_window(model, prefixes.longest + ids.shape[1] + cast(int, config.max_new_tokens)):
+        shown, seen = prefixes.rows(places)
+        ids, mask = torch.cat([shown, ids], 1), torch.cat([seen, mask], 1)
+        cache = prefixes.cache(places, cast(int, config.num_beams))
     else:
-        ids, mask = _padded(texts, eos)
-        shown = torch.tensor(virtual).expand(len(texts), -1)
-        ids, mask = torch.cat([shown, ids], 1), torch.cat([torch.ones_like(shown), mask], 1)
-    cache: Any = deepcopy(prefix)
-    if cache is not None:
-        # `generate` copies ids for its beams, but not a cache that it is given
-        cache.batch_repeat_interleave(len(texts) * cast(int, config.num_beams))
+        pairs = zip(places, texts, strict=True)
+        ids, mask = _padded([prefixes.virtual[place] + text for place, text in pairs], eos)
     certainty = Certainty()
-    with torch.no_grad(), own_configuration_aside(model):
+    with torch.no_grad(), own_configuration_aside(model), prefixes.owned_by(places):
         out = cast(Any, model).generate(
             ids.to(device),
             attention_mask=mask.to(device),
             past_key_values=cache,
             generation_config=config,
             logits_processor=LogitsProcessorList([certainty]),
+            streamer=streamer,
         )
     new = out[:, ids.shape[1] :].tolist()
     answers = [row[: row.index(eos)] if eos in row else row for row in new]

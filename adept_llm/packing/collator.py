@@ -143,7 +143,8 @@ def check_prompts(num_virtual_tokens: int, examples: Sequence[EncodedExample]) -
 def left_pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     """Stack rows of different lengths, padded on the left, [B, L]."""
     longest = max(map(len, rows))
-    return torch.tensor([[value] * (longest - len(row)) + list(row) for row in rows])
+    padded = [[value] * (longest - len(row)) + list(row) for row in rows]
+    return torch.tensor(padded, dtype=torch.long)
 
 
 def _learnt(example: EncodedExample) -> list[int]:

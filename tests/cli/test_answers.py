@@ -13,11 +13,10 @@ from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.main import main
 from adept_llm.cli.parsing import parse
 from adept_llm.demo import MODEL
-from adept_llm.packing import Batcher
+from adept_llm.packing import Batcher, make_batcher
 from adept_llm.record import FREE_TEXT, LABELS
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments
 from adept_llm.training.data import read_data
-from adept_llm.tuned import Tuned
 from tests.builders import record_of
 
 PROMPTS = ["Mia went to the inn. She", "The soup was stale. Tom", "Ana had bread. The waiter"]
@@ -183,12 +182,11 @@ def test_max_samples_of_evaluate_are_drawn(tmp_path, adapter, sorted_rows):
 def test_evaluate_packs_or_pads_as_asked(monkeypatch, tmp_path, adapter, sorted_rows):
     used = []
 
-    def keep(tuned, packing):
-        used.append(batcher(tuned, packing))
+    def keep(*how):
+        used.append(make_batcher(*how))
         return used[-1]
 
-    batcher = Tuned.batcher
-    monkeypatch.setattr(Tuned, "batcher", keep)
+    monkeypatch.setattr("adept_llm.together.make_batcher", keep)
     packed, padded = (
         evaluated(adapter, sorted_rows, tmp_path / "p.jsonl", "--packing", packing)
         for packing in ("shared_prefix", "padded")
@@ -201,7 +199,7 @@ def test_evaluate_packs_or_pads_as_asked(monkeypatch, tmp_path, adapter, sorted_
 def test_evaluate_says_why_it_pads(monkeypatch, capsys, tmp_path, adapter, sorted_rows):
     adapted = get_adapter(load_adapter(load_model(str(MODEL)), adapter))
     padded = Batcher(tuple(adapted.virtual_token_ids), False, "of the weather")
-    monkeypatch.setattr(Tuned, "batcher", lambda *_: padded)
+    monkeypatch.setattr("adept_llm.together.make_batcher", lambda *_: padded)
     evaluated(adapter, sorted_rows, tmp_path / "p.jsonl")
     assert "padding instead of packing: of the weather\n" in capsys.readouterr().out
 

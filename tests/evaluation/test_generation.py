@@ -1,10 +1,22 @@
 """The prompt's cache shared by a batch gives the tokens of stock `generate` with virtual ids."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from transformers.generation.streamers import BaseStreamer
 
-from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
+from adept_llm import (
+    AdeptConfig,
+    InputError,
+    get_adapter,
+    inject_adapter,
+    load_adapters,
+    save_adapter,
+)
+from adept_llm.adapters import several_of
 from adept_llm.evaluation.generation import Decoding, generate
+from adept_llm.evaluation.prefixes import Prefixes
 from adept_llm.packing import make_batcher
 from tests.builders import ARCHITECTURES, VOCAB, small_model
 
@@ -19,7 +31,8 @@ GREEDY = Decoding(NEW)
 
 
 def adapted(name, method):
-    model = inject_adapter(small_model(name), METHODS[method])
+    config = METHODS[method] if isinstance(method, str) else method
+    model = inject_adapter(small_model(name), config)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in get_adapter(model).trained_parameters().values():
@@ -168,3 +181,66 @@ def test_beams_read_the_shared_prefix_as_stock_beam_search_does(method):
 def test_decoding_that_cannot_work_is_refused(changes, name):
     with pytest.raises(InputError, match=name):
         Decoding(**changes)
+
+
+@pytest.fixture(scope="module", params=["llama-grouped", "gemma3", "mistral", "gpt2"])
+def mixed(request, tmp_path_factory):
+    """A model with several adapters, and each of them alone."""
+    folder, alone = tmp_path_factory.mktemp("mixed"), {}
+    for n, (name, config) in enumerate(METHODS.items()):
+        config = replace(config, num_virtual_tokens=config.num_virtual_tokens and 3 + 2 * n)
+        alone[name] = adapted(request.param, config)
+        save_adapter(alone[name], folder / name)
+    model = load_adapters(small_model(request.param), {name: folder / name for name in METHODS})
+    return model, alone
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_rows_of_several_adapters_are_as_with_one_at_a_time(mixed, beams):
+    """Prompts of other lengths, and none, in one batch: a wrong pad, place or owner would show."""
+    model, alone = mixed
+    eos, names = VOCAB - 1, [*METHODS, "dept"]
+    expected = [
+        stock(alone[name], text, eos, num_beams=beams)
+        for name, text in zip(names, prompts(), strict=True)
+    ]
+    decoding = Decoding(NEW, num_beams=beams)
+    found = sorted(generate(model, prompts(), eos, decoding, batch_size=3, adapters=names))
+    assert [one.ids for one in found] == [
+        ids[: ids.index(eos)] if eos in ids else ids for ids in expected
+    ]
+
+
+def test_prefixes_are_computed_once_for_all_calls(mixed):
+    model, _ = mixed
+    first, names = VOCAB, ["adept", "prompt_tuning", "adept"]
+    seen = []
+    prefixes = Prefixes(model, names)
+    hook = several_of(model).register_forward_hook(lambda *call: seen.append(call[1][0] == first))
+    for _ in range(2):
+        list(generate(model, prompts()[:3], 2, GREEDY, 2, adapters=names, prefixes=prefixes))
+    hook.remove()
+    assert sum(int(one.sum()) for one in seen) == 2, "one for each adapter"
+
+
+def test_whose_prompts_they_are_must_be_said(mixed):
+    model, _ = mixed
+    with pytest.raises(InputError, match="several adapters"):
+        list(generate(model, prompts(), 2, GREEDY))
+    with pytest.raises(InputError, match="'x' is not there"):
+        list(generate(model, prompts(), 2, GREEDY, adapters=["x"] * 5))
+
+
+def test_a_streamer_hears_the_tokens_as_they_come():
+    model, heard = adapted("llama-grouped", "adept"), []
+
+    class Heard(BaseStreamer):
+        def put(self, value):
+            heard.append(value.flatten().tolist())
+
+        def end(self):
+            heard.append("end")
+
+    text = prompts()[0]
+    ((_, ids, _),) = generate(model, [text], VOCAB - 1, GREEDY, streamer=Heard())
+    assert heard == [get_adapter(model).virtual_token_ids + text, *([one] for one in ids), "end"]
