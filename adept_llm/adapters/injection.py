@@ -1,7 +1,7 @@
 """Put an adapter into a frozen model: swap the embedding layer, freeze everything else."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from adept_llm.adapters.config import AdeptConfig, BaseTable
 from adept_llm.adapters.frozen_table import Gather, root_mean_square, whole
 from adept_llm.adapters.layer import AdeptEmbedding, embed_scale_of
 from adept_llm.adapters.positions import tell_positions
+from adept_llm.adapters.pretrained import save_as_adapter
 from adept_llm.adapters.saved import copy_values, read_adapter
 from adept_llm.errors import InputError
 
@@ -93,7 +94,7 @@ def attach(model: "PreTrainedModel", embedding: AdeptEmbedding) -> "PreTrainedMo
         parameter.requires_grad_(embedding.config.num_virtual_tokens > 0)
     if embedding.offset.needs_positions:
         tell_positions(model)
-    model.save_pretrained = _refuse_saving  # type: ignore[method-assign]
+    save_as_adapter(model)
     return model
 
 
@@ -195,11 +196,3 @@ def _first_rows(
     else:
         rows = initializers.vocab_rows(weight, m, generator)
     return rows.cpu()
-
-
-def _refuse_saving(*args: Any, **kwargs: Any) -> NoReturn:
-    """In the place of save_pretrained, whose checkpoint no stock class could read again."""
-    raise InputError(
-        "save_pretrained: the model has an adapter; save_adapter writes the adapter alone, "
-        "merge_adapter makes a stock model of both"
-    )
