@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from adept_llm.adapters import initializers
 from adept_llm.adapters.config import AdeptConfig, BaseTable
 from adept_llm.adapters.frozen_table import Gather, root_mean_square, whole
+from adept_llm.adapters.insertion import insert_virtual_tokens
 from adept_llm.adapters.layer import AdeptEmbedding, embed_scale_of
 from adept_llm.adapters.positions import tell_positions
 from adept_llm.adapters.pretrained import save_as_adapter
@@ -92,7 +93,9 @@ def attach(model: "PreTrainedModel", embedding: AdeptEmbedding) -> "PreTrainedMo
     for parameter in embedding.prompt_parameters().values():
         # m = 0 leaves an empty prompt, which optimizers need not see
         parameter.requires_grad_(embedding.config.num_virtual_tokens > 0)
-    if embedding.offset.needs_positions:
+    if embedding.config.num_virtual_tokens:
+        insert_virtual_tokens(model)
+    if embedding.offset.needs_positions:  # of the rows as they are read: behind the insertion
         tell_positions(model)
     save_as_adapter(model)
     return model

@@ -58,6 +58,7 @@ class AdeptEmbedding(nn.Module):
         self.shapes = {name: tuple(p.shape) for name, p in self.trained_parameters().items()}
         self.hooks: list[RemovableHandle] = []  # of the model around it
         self.position_ids: Tensor | None = None
+        self.inserted_before: int | None = None  # see `insertion`
         self.active = True  # see `without_adapter`
 
     @property
