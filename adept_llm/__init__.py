@@ -13,9 +13,14 @@ if TYPE_CHECKING:
         inject_adapter,
         load_adapter,
         merge_adapter,
+        parameter_groups,
         save_adapter,
+        without_adapter,
     )
+    from adept_llm.data import Encoder, read_instructions
     from adept_llm.errors import InputError
+    from adept_llm.packing import make_batcher, summed_loss
+    from adept_llm.tuned import Tuned
 
 # where bitsandbytes is installed, every import of Trainer would warn of a kernel that it misses on
 # CPUs and does well without
@@ -24,13 +29,28 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 __version__ = "0.1.0"
 __all__ = [
     "AdeptConfig",
+    "Encoder",
     "InputError",
+    "Tuned",
     "get_adapter",
     "inject_adapter",
     "load_adapter",
+    "make_batcher",
     "merge_adapter",
+    "parameter_groups",
+    "read_instructions",
     "save_adapter",
+    "summed_loss",
+    "without_adapter",
 ]
+_ELSEWHERE = {
+    "Encoder": "data",
+    "InputError": "errors",
+    "Tuned": "tuned",
+    "make_batcher": "packing",
+    "read_instructions": "data",
+    "summed_loss": "packing",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -38,8 +58,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'adept_llm' has no attribute {name!r}")
     import importlib
 
-    module = "adept_llm.errors" if name == "InputError" else "adept_llm.adapters"
-    return getattr(importlib.import_module(module), name)
+    module = importlib.import_module(f"adept_llm.{_ELSEWHERE.get(name, 'adapters')}")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

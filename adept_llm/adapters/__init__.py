@@ -1,6 +1,7 @@
 """Adapters that live in the embedding layer of a frozen decoder."""
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable
+from adept_llm.adapters.groups import parameter_groups, trained_parts
 from adept_llm.adapters.injection import check_model, inject_adapter, load_adapter
 from adept_llm.adapters.layer import (
     AdeptEmbedding,
@@ -24,8 +25,10 @@ __all__ = [
     "inject_adapter",
     "load_adapter",
     "merge_adapter",
+    "parameter_groups",
     "read_adapter",
     "save_adapter",
+    "trained_parts",
     "virtual_token_ids",
     "without_adapter",
 ]
