@@ -10,10 +10,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adept_llm import (
-    AdeptConfig, Encoder, inject_adapter, make_batcher, parameter_groups, read_instructions,
-    save_adapter, summed_loss,
-)  # fmt: skip
+import adept_llm
 
 
 def main(base: str, rows: str, output_dir: str, epochs: int = 2) -> None:
@@ -21,11 +18,15 @@ def main(base: str, rows: str, output_dir: str, epochs: int = 2) -> None:
     accelerator = Accelerator()
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-    model = inject_adapter(model, AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39))
-    encoder = Encoder(tokenizer, template="plain", max_length=256)
-    examples, _ = encoder.encode_all(read_instructions(rows))
-    batches = DataLoader(examples, batch_size=16, shuffle=True, collate_fn=make_batcher(model))
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.03, 0.003))
+    model = adept_llm.inject_adapter(
+        model, adept_llm.AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39)
+    )
+    encoder = adept_llm.Encoder(tokenizer, template="plain", max_length=256)
+    examples, _ = encoder.encode_all(adept_llm.read_instructions(rows))
+    batches = DataLoader(
+        examples, batch_size=16, shuffle=True, collate_fn=adept_llm.make_batcher(model)
+    )
+    optimizer = torch.optim.AdamW(adept_llm.parameter_groups(model, 0.03, 0.003))
     wrapped, optimizer, batches = accelerator.prepare(model, optimizer, batches)
 
     wrapped.train()
@@ -34,15 +35,15 @@ def main(base: str, rows: str, output_dir: str, epochs: int = 2) -> None:
             targets = accelerator.reduce((batch["labels"] != -100).sum())
             logits = wrapped(**batch["inputs"], use_cache=False).logits
             # processes average their gradients; the sum of theirs is wanted
-            total = summed_loss(logits, batch["labels"]) * accelerator.num_processes
+            total = adept_llm.summed_loss(logits, batch["labels"]) * accelerator.num_processes
             accelerator.backward(total / targets)
             optimizer.step()
             optimizer.zero_grad()
         accelerator.print(f"epoch {epoch + 1}: loss {(total / targets).item():.3f}")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        save_adapter(accelerator.unwrap_model(wrapped), output_dir)
+        adept_llm.save_adapter(accelerator.unwrap_model(wrapped), output_dir)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(sys.argv[1], sys.argv[2], sys.argv[3])

@@ -9,10 +9,7 @@ from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adept_llm import (
-    AdeptConfig, Encoder, inject_adapter, make_batcher, parameter_groups, read_instructions,
-    save_adapter, summed_loss,
-)  # fmt: skip
+import adept_llm
 
 
 class Tuning(lightning.LightningModule):
@@ -30,13 +27,13 @@ class Tuning(lightning.LightningModule):
     def training_step(self, batch: Any, index: int) -> torch.Tensor:
         """Mean loss over the batch's target tokens."""
         logits = self.model(**batch["inputs"], use_cache=False).logits
-        loss = summed_loss(logits, batch["labels"]) / (batch["labels"] != -100).sum()
+        loss = adept_llm.summed_loss(logits, batch["labels"]) / (batch["labels"] != -100).sum()
         self.log("loss", loss, prog_bar=True, batch_size=len(batch["example_ids"]))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Two groups: the prompt, and the offset."""
-        return torch.optim.AdamW(parameter_groups(self.model, 0.03, 0.003))
+        return torch.optim.AdamW(adept_llm.parameter_groups(self.model, 0.03, 0.003))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is trained."""
@@ -49,14 +46,18 @@ def main(base: str, rows: str, output_dir: str, epochs: int = 2) -> None:
     """Tune and save."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-    model = inject_adapter(model, AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39))
-    encoder = Encoder(tokenizer, template="plain", max_length=256)
-    examples, _ = encoder.encode_all(read_instructions(rows))
-    batches = DataLoader(examples, batch_size=16, shuffle=True, collate_fn=make_batcher(model))
+    model = adept_llm.inject_adapter(
+        model, adept_llm.AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39)
+    )
+    encoder = adept_llm.Encoder(tokenizer, template="plain", max_length=256)
+    examples, _ = encoder.encode_all(adept_llm.read_instructions(rows))
+    batches = DataLoader(
+        examples, batch_size=16, shuffle=True, collate_fn=adept_llm.make_batcher(model)
+    )
     trainer = lightning.Trainer(max_epochs=epochs, default_root_dir=output_dir, logger=False)
     trainer.fit(Tuning(model), batches)
-    save_adapter(model, output_dir)
+    adept_llm.save_adapter(model, output_dir)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(sys.argv[1], sys.argv[2], sys.argv[3])

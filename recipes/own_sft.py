@@ -11,13 +11,15 @@ from datasets import load_dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
-from adept_llm import AdeptConfig, inject_adapter, parameter_groups
+import adept_llm
 
 
 def main(base: str, rows: str, output_dir: str, steps: int = 200) -> SFTTrainer:
     """Tune and save."""
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-    model = inject_adapter(model, AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39))
+    model = adept_llm.inject_adapter(
+        model, adept_llm.AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39)
+    )
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
@@ -27,7 +29,7 @@ def main(base: str, rows: str, output_dir: str, steps: int = 200) -> SFTTrainer:
         ),
         train_dataset=load_dataset("json", data_files=rows, split="train"),
         processing_class=AutoTokenizer.from_pretrained(base),
-        optimizers=(torch.optim.AdamW(parameter_groups(model, 0.03, 0.003)), None),
+        optimizers=(torch.optim.AdamW(adept_llm.parameter_groups(model, 0.03, 0.003)), None),
     )  # fmt: skip
     trainer.train(resume_from_checkpoint="--resume" in sys.argv)
     trainer.save_model()
@@ -35,4 +37,4 @@ def main(base: str, rows: str, output_dir: str, steps: int = 200) -> SFTTrainer:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(sys.argv[1], sys.argv[2], sys.argv[3])

@@ -1,30 +1,31 @@
 """ADePT under stock transformers.Trainer: python recipes/own_trainer.py BASE ROWS.jsonl OUTPUT_DIR.
 
-Checkpoints, --resume and the best model work; each checkpoint holds the adapter, no row of the base.
+Checkpoints, --resume and the best model work; a checkpoint holds the adapter, no row of the base.
 """
 
 import sys
 
 import torch
-from transformers import (
-    AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments,
-)  # fmt: skip
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+from transformers import DataCollatorForSeq2Seq as Collator
 
-from adept_llm import AdeptConfig, Encoder, inject_adapter, parameter_groups, read_instructions
+import adept_llm
 
 
 def main(base: str, rows: str, output_dir: str, steps: int = 200) -> Trainer:
     """Tune on all rows but the last tenth, which chooses the best checkpoint."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-    model = inject_adapter(model, AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39))
-    encoder = Encoder(tokenizer, template="plain", max_length=256)
-    data = [
+    model = adept_llm.inject_adapter(
+        model, adept_llm.AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39)
+    )
+    encoder = adept_llm.Encoder(tokenizer, template="plain", max_length=256)
+    data = [  # without virtual tokens: the model puts them in front of each text by itself
         {
-            "input_ids": e.prompt_ids + e.target_ids,  # no virtual tokens: the model puts them there
+            "input_ids": e.prompt_ids + e.target_ids,
             "labels": [-100] * len(e.prompt_ids) + e.target_ids,
         }
-        for e in encoder.encode_all(read_instructions(rows))[0]
+        for e in encoder.encode_all(adept_llm.read_instructions(rows))[0]
     ]
     held_out = len(data) // 10
     trainer = Trainer(
@@ -34,10 +35,10 @@ def main(base: str, rows: str, output_dir: str, steps: int = 200) -> Trainer:
             eval_steps=steps // 4, save_steps=steps // 4, load_best_model_at_end=True,
             lr_scheduler_type="linear", warmup_steps=steps // 16, report_to="none",
         ),
-        train_dataset=data[:-held_out],  # type: ignore[arg-type]
-        eval_dataset=data[-held_out:],  # type: ignore[arg-type]
-        data_collator=DataCollatorForSeq2Seq(tokenizer),
-        optimizers=(torch.optim.AdamW(parameter_groups(model, 0.03, 0.003)), None),
+        train_dataset=data[:-held_out],
+        eval_dataset=data[-held_out:],
+        data_collator=Collator(tokenizer),
+        optimizers=(torch.optim.AdamW(adept_llm.parameter_groups(model, 0.03, 0.003)), None),
     )  # fmt: skip
     trainer.train(resume_from_checkpoint="--resume" in sys.argv)
     trainer.save_model()  # adept-llm evaluate, generate and merge take the folder
@@ -45,4 +46,4 @@ def main(base: str, rows: str, output_dir: str, steps: int = 200) -> Trainer:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(sys.argv[1], sys.argv[2], sys.argv[3])
