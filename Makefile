@@ -1,4 +1,4 @@
-# Two commands for a fresh machine: `make demo` and `make test`. Each sets up .venv by itself.
+# For a fresh machine: `make demo`, `make real` and `make test`. Each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -7,10 +7,14 @@ BIN := .venv/bin
 export MALLOC_TRIM_THRESHOLD_ ?= 4000000000
 export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 
-.PHONY: demo test mutants
+.PHONY: demo real test mutants
 
 demo: .venv/ready
 	$(BIN)/python -m adept_llm.demo
+
+real: .venv/ready
+	$(BIN)/pip install -q -c constraints.txt -e '.[real]'
+	$(BIN)/python -m adept_llm.demo.real
 
 test: .venv/ready-dev
 	$(BIN)/ruff check .

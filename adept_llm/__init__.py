@@ -15,11 +15,16 @@ if TYPE_CHECKING:
         load_adapters,
         merge_adapter,
         only,
+        parameter_groups,
         rows_of,
         save_adapter,
+        without_adapter,
     )
+    from adept_llm.data import Encoder, read_instructions
     from adept_llm.errors import InputError
     from adept_llm.hub import push_to_hub
+    from adept_llm.packing import make_batcher, summed_loss
+    from adept_llm.tuned import Tuned
 
 # where bitsandbytes is installed, every import of Trainer would warn of a kernel that it misses on
 # CPUs and does well without
@@ -28,17 +33,33 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 __version__ = "0.1.0"
 __all__ = [
     "AdeptConfig",
+    "Encoder",
     "InputError",
+    "Tuned",
     "get_adapter",
     "inject_adapter",
     "load_adapter",
     "load_adapters",
+    "make_batcher",
     "merge_adapter",
     "only",
+    "parameter_groups",
     "push_to_hub",
+    "read_instructions",
     "rows_of",
     "save_adapter",
+    "summed_loss",
+    "without_adapter",
 ]
+_ELSEWHERE = {
+    "Encoder": "data",
+    "InputError": "errors",
+    "Tuned": "tuned",
+    "make_batcher": "packing",
+    "push_to_hub": "hub",
+    "read_instructions": "data",
+    "summed_loss": "packing",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -46,9 +67,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'adept_llm' has no attribute {name!r}")
     import importlib
 
-    elsewhere = {"InputError": "adept_llm.errors", "push_to_hub": "adept_llm.hub"}
-    module = elsewhere.get(name, "adept_llm.adapters")
-    return getattr(importlib.import_module(module), name)
+    module = importlib.import_module(f"adept_llm.{_ELSEWHERE.get(name, 'adapters')}")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

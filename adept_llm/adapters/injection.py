@@ -11,8 +11,10 @@ from adept_llm.adapters import initializers
 from adept_llm.adapters.config import AdeptConfig, BaseTable
 from adept_llm.adapters.foreign import read_foreign
 from adept_llm.adapters.frozen_table import Gather, root_mean_square, whole
+from adept_llm.adapters.insertion import insert_virtual_tokens
 from adept_llm.adapters.layer import AdeptEmbedding, embed_scale_of
 from adept_llm.adapters.positions import tell_positions
+from adept_llm.adapters.pretrained import save_as_adapter
 from adept_llm.adapters.saved import copy_values, read_adapter, saved_prompt
 from adept_llm.adapters.several import SeveralAdapters
 from adept_llm.errors import InputError
@@ -143,9 +145,15 @@ def attach(
         for parameter in adapter.prompt_parameters().values():
             # m = 0 leaves an empty prompt, which optimizers need not see
             parameter.requires_grad_(adapter.config.num_virtual_tokens > 0)
+    if isinstance(embedding, AdeptEmbedding) and embedding.config.num_virtual_tokens:
+        insert_virtual_tokens(model)
+    # of the rows as they are read: behind the insertion
     if any(adapter.offset.needs_positions for adapter in adapters):
         tell_positions(model)
-    model.save_pretrained = _refuse_saving  # type: ignore[method-assign]
+    if isinstance(embedding, SeveralAdapters):
+        model.save_pretrained = _refuse_saving  # type: ignore[method-assign]
+    else:
+        save_as_adapter(model)
     return model
 
 
@@ -250,8 +258,7 @@ def _first_rows(
 
 
 def _refuse_saving(*args: Any, **kwargs: Any) -> NoReturn:
-    """In the place of save_pretrained, whose checkpoint no stock class could read again."""
+    """In the place of save_pretrained of a model with several adapters."""
     raise InputError(
-        "save_pretrained: the model has an adapter; save_adapter writes the adapter alone, "
-        "merge_adapter makes a stock model of both"
+        "save_pretrained: the model has several adapters; each has a folder of its own"
     )

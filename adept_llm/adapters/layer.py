@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable
 from adept_llm.adapters.forms import OffsetForm, PromptForm
@@ -55,7 +56,9 @@ class AdeptEmbedding(nn.Module):
         self.prompt, self.offset = method.prompt(sizes), method.offset(sizes)
         # ZeRO-3 takes parameters away between calls, and their shapes with them
         self.shapes = {name: tuple(p.shape) for name, p in self.trained_parameters().items()}
+        self.hooks: list[RemovableHandle] = []  # of the model around it
         self.position_ids: Tensor | None = None
+        self.inserted_before: int | None = None  # see `insertion`
         self.active = True  # see `without_adapter`
 
     @property

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from adept_llm.adapters.config import AdeptConfig
 from adept_llm.adapters.layer import AdeptEmbedding, get_adapter, layer_over
 from adept_llm.adapters.methods import METHODS
+from adept_llm.adapters.pretrained import make_stock
 from adept_llm.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def merge_adapter(
     adapter = get_adapter(model)
     check_mergeable(adapter.config)
     tokenizer = tokenizer_with_virtual_tokens(tokenizer, adapter)
+    make_stock(model)
     _swap_layer(model, adapter)
     _pad_head(model, adapter)
-    model.__dict__.pop("save_pretrained", None)  # injection's refusal
     model.config.vocab_size = adapter.table.vocab_size + adapter.config.num_virtual_tokens
     if adapter.config.num_virtual_tokens:
         suppressed = list(model.generation_config.suppress_tokens or [])

@@ -37,9 +37,18 @@ def save_adapter(model: "PreTrainedModel", folder: str | Path) -> Path:
     """
     adapter = get_adapter(model)
     values = adapter.trained_parameters()
+    check_whole(adapter, values)
+    return write_files(Path(folder), adapter_files(adapter, values))
+
+
+def check_whole(adapter: AdeptEmbedding, values: Mapping[str, Tensor]) -> None:
+    """Refuse values of which this process holds a part.
+
+    Raises:
+        InputError: saying what gathers them.
+    """
     if any(tuple(value.shape) != adapter.shapes[name] for name, value in values.items()):
         raise InputError("adapter: is split over the ranks by ZeRO-3; use trainer.save_model")
-    return write_files(Path(folder), adapter_files(adapter, values))
 
 
 def adapter_files(adapter: AdeptEmbedding, values: Mapping[str, Tensor]) -> dict[str, bytes]:

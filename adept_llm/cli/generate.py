@@ -100,7 +100,9 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         InputError: for an adapter or rows that do not fit.
     """
-    given, decoding, args = parse([TunedArguments, DecodingArguments, GenerateArguments], argv, command="generate")
+    given, decoding, args = parse(
+        [TunedArguments, DecodingArguments, GenerateArguments], argv, command="generate"
+    )
     together = given.open()
     check(args, decoding, together)
     rows = requests(args)

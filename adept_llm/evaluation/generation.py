@@ -19,8 +19,8 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from adept_llm.adapters import embedding_device
 from adept_llm.errors import InputError
-from adept_llm.evaluation.ranks import batches
 from adept_llm.evaluation.prefixes import Prefixes
+from adept_llm.evaluation.ranks import batches
 from adept_llm.packing.collator import left_pad
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adept_llm.adapters import virtual_token_ids
 from adept_llm.compat.deepspeed import gathered, is_sharded
 from adept_llm.packing.collator import IGNORED
 
@@ -119,7 +120,9 @@ def _has_plain_head(own: Any, inputs: Mapping[str, Any]) -> bool:
     """
     if own not in _plain:
         with torch.no_grad():
-            word = {"input_ids": inputs["input_ids"][:1, -1:]}
+            # alone in its row a word would get P in front of it
+            one = virtual_token_ids(own)[:1] or [0]
+            word = {"input_ids": torch.tensor([one], device=inputs["input_ids"].device)}
             hidden, logits = _hidden_states(own, own, word)
             with _head(own) as head:
                 found = head(hidden)

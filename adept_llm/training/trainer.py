@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from adept_llm.adapters import get_adapter
+from adept_llm.adapters import parameter_groups, trained_parts
 from adept_llm.errors import InputError
 from adept_llm.evaluation.measure import Measure, Numbers
 from adept_llm.packing import IGNORED, Batch, Batcher, token_losses
@@ -70,12 +70,8 @@ class AdeptTrainer(ResumableTrainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW (or what --optim names) over two groups: the prompt, and the offset."""
         if self.optimizer is None:
-            rates = (self.args.learning_rate, self.args.offset_learning_rate)
-            groups = [
-                {"params": parameters, "lr": rate}
-                for parameters, rate in zip(self._parts(), rates, strict=True)
-                if parameters
-            ]
+            args = self.args
+            groups = parameter_groups(self.model, args.learning_rate, args.offset_learning_rate)
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             self.optimizer = kind(groups, weight_decay=self.args.weight_decay, **options)
         return self.optimizer
@@ -101,17 +97,10 @@ class AdeptTrainer(ResumableTrainer):
 
     def learning_rates(self) -> dict[str, float]:
         """The current rate of each group, by its argument's name."""
-        both = zip(("learning_rate", "offset_learning_rate"), self._parts(), strict=True)
-        names = [name for name, part in both if part]
+        names = {"prompt": "learning_rate", "offset": "offset_learning_rate"}
         assert self.optimizer is not None
-        groups = self.optimizer.param_groups
-        return {name: float(group["lr"]) for name, group in zip(names, groups, strict=True)}
-
-    def _parts(self) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-        """What is trained of the prompt, and of the offset; either may be empty."""
-        adapter = get_adapter(self.model)
-        prompt, offset = adapter.prompt_parameters(), adapter.offset_parameters()
-        return [p for p in prompt.values() if p.requires_grad], list(offset.values())
+        both = zip(trained_parts(self.model), self.optimizer.param_groups, strict=True)
+        return {names[part]: float(group["lr"]) for part, group in both}
 
     def compute_loss(
         self,

@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter, merge_adapter
+from adept_llm import InputError, get_adapter, inject_adapter
 from adept_llm.adapters import METHODS
-from adept_llm.base.loading import load_model, load_tokenizer
-from adept_llm.demo import MODEL
 from tests.builders import CONFIGS, VOCAB, small_model
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -42,16 +40,6 @@ def test_autocast_does_not_touch_the_adapter():
     plain = get_adapter(model)(IDS)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(get_adapter(model)(IDS), plain)
-
-
-def test_save_pretrained_points_to_what_works(tmp_path):
-    model = inject_adapter(load_model(str(MODEL)), AdeptConfig("adept", 4, 3))
-    with pytest.raises(InputError, match="save_adapter.*merge_adapter"):
-        model.save_pretrained(tmp_path / "a")
-    assert not (tmp_path / "a").exists()
-    merged, _ = merge_adapter(model, load_tokenizer(str(MODEL)))
-    merged.save_pretrained(tmp_path / "b")
-    assert (tmp_path / "b" / "config.json").is_file()
 
 
 def test_dept_positions_hold_for_one_call():

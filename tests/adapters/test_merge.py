@@ -55,7 +55,7 @@ def test_merged_model_is_stock_and_answers_alike(tmp_path):
     before = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
 
     merged, merged_tokenizer = merge_adapter(model, tokenizer)
-    merged.save_pretrained(tmp_path)  # which the adapter forbade
+    merged.save_pretrained(tmp_path)
     stock_tokenizer = reloaded(merged_tokenizer, tmp_path)
     stock = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     batch = stock_tokenizer(TEXT, return_tensors="pt")

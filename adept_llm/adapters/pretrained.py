@@ -1,0 +1,91 @@
+"""What stock programs find in an injected model: its own save_pretrained, and a load that is quiet.
+
+transformers.Trainer saves by `model.save_pretrained`, and on resuming, and for the best checkpoint,
+reads `model.safetensors` back without strictness. So that file holds the adapter's values under the
+model's names, beside the two files that `load_adapter` reads. No row of the base is written.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from adept_llm.adapters.layer import AdeptEmbedding, get_adapter
+from adept_llm.adapters.saved import adapter_files, check_whole
+from adept_llm.errors import InputError
+from adept_llm.files import write_files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MODEL_FILE = "model.safetensors"
+
+
+def save_as_adapter(model: "PreTrainedModel") -> None:
+    """Let save_pretrained of an injected model write the adapter, and loads expect no more."""
+    model.save_pretrained = MethodType(save_pretrained, model)  # type: ignore[method-assign]
+    hook = model.register_load_state_dict_post_hook(_expect_no_base)  # type: ignore[no-untyped-call]
+    get_adapter(model).hooks.append(hook)
+
+
+def make_stock(model: "PreTrainedModel") -> None:
+    """Take away what injection added to the model itself; its embedding layer has to be there."""
+    model.__dict__.pop("save_pretrained", None)
+    for hook in get_adapter(model).hooks:
+        hook.remove()
+
+
+def save_pretrained(
+    model: "PreTrainedModel",
+    save_directory: str | Path,
+    is_main_process: bool = True,
+    state_dict: Mapping[str, Tensor] | None = None,
+    push_to_hub: bool = False,
+    **others: Any,
+) -> None:
+    """Write the adapter as `save_adapter` does, and `model.safetensors` for Trainer to read back.
+
+    Args:
+        model: an injected model.
+        save_directory: created where it is missing.
+        is_main_process: whether this process writes.
+        state_dict: the model's values by its own names, where they are split over processes.
+        push_to_hub: refused.
+        others: of stock save_pretrained, such as the size of shards: without effect on one file.
+
+    Raises:
+        InputError: if it is to be pushed, or the adapter is split over ranks.
+    """
+    from safetensors.torch import save
+
+    if push_to_hub:
+        raise InputError("push_to_hub: save the adapter, and upload the folder by `hf upload`")
+    if not is_main_process:
+        return
+    adapter = get_adapter(model)
+    path = _path_of(model, adapter)
+    values: dict[str, Tensor] = dict(adapter.trained_parameters())
+    if state_dict is not None:
+        values = {name: state_dict.get(path + name, value) for name, value in values.items()}
+    check_whole(adapter, values)
+    files = adapter_files(adapter, values)
+    all_values = {**values, **adapter.frozen_values()}
+    named = {path + name: v.detach().cpu().contiguous() for name, v in all_values.items()}
+    files[MODEL_FILE] = save(named, metadata={"format": "pt"})
+    write_files(Path(save_directory), files)
+
+
+def _path_of(model: "PreTrainedModel", adapter: AdeptEmbedding) -> str:
+    """What stands before the adapter's names in the model's, such as `model.embed_tokens.`."""
+    return next(f"{path}." for path, module in model.named_modules() if module is adapter)
+
+
+def _expect_no_base(model: Any, found: Any) -> None:
+    """Where a state holds the adapter and nothing of the base, the base is not missing."""
+    adapter = get_adapter(model)
+    path = _path_of(model, adapter)
+    own = {path + name for name in adapter.saved_values()}
+    if set(found.missing_keys) == set(model.state_dict()) - own:
+        found.missing_keys.clear()
