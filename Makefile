@@ -1,4 +1,4 @@
-# For a fresh machine: `make demo`, `make real` and `make test`. Each sets up .venv by itself.
+# For a fresh machine: `make demo`, `make real`, `make test` and `make docs`. Each sets up .venv by itself.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -7,7 +7,7 @@ BIN := .venv/bin
 export MALLOC_TRIM_THRESHOLD_ ?= 4000000000
 export MALLOC_MMAP_THRESHOLD_ ?= 33554432
 
-.PHONY: demo real test mutants
+.PHONY: demo real test docs mutants
 
 demo: .venv/ready
 	$(BIN)/python -m adept_llm.demo
@@ -22,6 +22,11 @@ test: .venv/ready-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/pytest -q
+
+# the site, into site/; a dead link is an error
+docs: .venv/ready
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # which changes of a room's code no test notices: make mutants ROOM=packing (see the file's head)
 mutants: .venv/ready-dev
