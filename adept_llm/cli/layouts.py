@@ -189,7 +189,7 @@ LAYOUTS = {
     ),
     "estimate": Layout(
         usage="adept-llm estimate [FILE.yaml] --model_name_or_path NAME ..",
-        about="Parameters, memory and time of a run, from the model's shape alone: no weight is read.",
+        about="Parameters, memory and time of a run, by the model's shape: no weight is read.",
         groups={
             "model and batch": (
                 "model_name_or_path", "dtype", "per_device_train_batch_size", "num_tokens",
