@@ -234,7 +234,7 @@ LAYOUTS = {
         about="One line for each thing that a run needs of this machine, with a fix where it "
         "lacks. The exit code is 0 where nothing fails, else 2.",
         examples=(
-            "adept-llm doctor --output_dir runs --deepspeed zero3.json",
+            "adept-llm doctor --fix_hints --model_name_or_path meta-llama/Llama-2-7b-hf",
             "torchrun --nproc_per_node 8 -m adept_llm.cli.main doctor --ranks 8",
         ),
     ),
