@@ -153,8 +153,7 @@ LAYOUTS = {
             "adept-llm generate --adapter runs/mine --prompt 'Translate into French.' "
             "--input 'the cat'",
             "adept-llm generate --adapter runs/mine --file rows.jsonl --output_file answers.jsonl",
-            "adept-llm generate --adapter runs/a runs/b --file -   # rows name theirs: docs/"
-            "many_adapters.md",
+            "adept-llm generate --adapter runs/a runs/b --file rows.jsonl   # each names its own",
         ),
     ),
     "chat": Layout(
@@ -208,8 +207,7 @@ LAYOUTS = {
         examples=(
             "adept-llm estimate --model_name_or_path meta-llama/Llama-2-13b-hf "
             "--num_virtual_tokens 100",
-            "adept-llm estimate --model_name_or_path meta-llama/Llama-2-13b-hf --gpu_memory 24 "
-            "--deepspeed ds_configs/zero3.json --ranks 8",
+            "adept-llm estimate --model_name_or_path meta-llama/Llama-2-7b-hf --gpu_memory 24",
         ),
         end="--help_all shows the adapter's other arguments.",
     ),
