@@ -89,7 +89,7 @@ TRAIN = Layout(
     refused=(
         "label_smoothing_factor", "dataloader_drop_last", "train_sampling_strategy",
         "group_by_length", "save_only_model", "fsdp", "average_tokens_across_devices",
-        "remove_unused_columns",
+        "remove_unused_columns", "auto_find_batch_size",
     ),
     texts=TEXTS_OF_TRAINER,
     short={
