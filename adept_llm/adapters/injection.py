@@ -114,7 +114,7 @@ def load_adapters(
     return attach(model, SeveralAdapters(saved))
 
 
-def _saved(base: nn.Embedding, found: BaseTable, folder: str | Path) -> AdeptEmbedding:
+def _saved(base: nn.Embedding, found: BaseTable, folder: Path) -> AdeptEmbedding:
     """A saved adapter over a base's layer, whose table was found to be this one."""
     if foreign := read_foreign(folder):
         config, table, tensors = foreign.config, found, foreign.on_table(embed_scale_of(base))
@@ -259,6 +259,4 @@ def _first_rows(
 
 def _refuse_saving(*args: Any, **kwargs: Any) -> NoReturn:
     """In the place of save_pretrained of a model with several adapters."""
-    raise InputError(
-        "save_pretrained: the model has several adapters; each has a folder of its own"
-    )
+    raise InputError("save_pretrained: the model has several adapters, which lie in their folders")

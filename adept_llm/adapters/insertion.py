@@ -48,7 +48,7 @@ def _insert(
     # a packed row holds P; to look for it would wait for the device
     if not adapter.active or "packed_layout" in kwargs:
         return None
-    given = {**dict(zip(inspect.signature(model.forward).parameters, args, strict=False)), **kwargs}
+    given = {**_named(model, args), **kwargs} if args else kwargs
     ids: Tensor | None = given.get("input_ids")
     if ids is None or ids.is_meta or not ids.shape[1]:
         return None
@@ -65,6 +65,11 @@ def _insert(
         )
     adapter.inserted_before = ids.shape[1]
     return (), _first(adapter, cache, given)
+
+
+def _named(model: Any, args: tuple[Any, ...]) -> dict[str, Any]:
+    """Arguments that were given by place."""
+    return dict(zip(inspect.signature(model.forward).parameters, args, strict=False))
 
 
 def _take_off(model: Any, args: Any, output: Any) -> None:

@@ -7,9 +7,7 @@ The exit code is 0 where nothing fails, else 2; notes do not count. A machine wi
 note, since small models train on its CPU; a GPU that is there, or given, but unseen by torch fails.
 """
 
-import importlib.metadata
 import os
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,23 +18,16 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from adept_llm.base.memory import gib
+from adept_llm.cli.checks.finding import Finding
+from adept_llm.cli.checks.machine import cores, devices, space
+from adept_llm.cli.checks.network import hub, interfaces, port
+from adept_llm.cli.checks.packages import flash_attention, operators, quantisation, versions
 from adept_llm.cli.parsing import parse
 from adept_llm.errors import InputError
 from adept_llm.training.deepspeed_config import check_deepspeed, zero_stage
 from adept_llm.training.launch import adopt_slurm_ranks, leave_together
 
-# package -> (least version, what it is for)
-PACKAGES = {
-    "torch": ("2.11", None),
-    "transformers": ("5.17", None),
-    "accelerate": ("1.15", None),
-    "deepspeed": ("0.19.8", "--deepspeed"),
-    "bitsandbytes": ("0.50.2", "--quantization"),
-    "flash-attn": ("2.8", "the fastest attention"),
-}
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-ROOM = 10 * 2**30
 
 
 @dataclass(frozen=True)
@@ -49,29 +40,13 @@ class DoctorArguments:
     ranks: int | None = field(
         default=None, metadata={"help": "number of ranks that there should be"}
     )
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "base model of the run: is it there, or given to you"}
+    )
+    fix_hints: bool = field(
+        default=False, metadata={"help": "with the command that does what each line says"}
+    )
     local_rank: int = field(default=0, metadata={"help": "set by the deepspeed launcher"})
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line.
-
-    Attributes:
-        what: the thing.
-        state: what was found.
-        fix: what to do; empty where all is well.
-        note: whether a run can do without.
-    """
-
-    what: str
-    state: str
-    fix: str = ""
-    note: bool = False
-
-    def __str__(self) -> str:
-        """Say it."""
-        mark = "ok  " if not self.fix else "note" if self.note else "FAIL"
-        return f"{mark}  {self.what}: {self.state}" + (f"; {self.fix}" if self.fix else "")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -81,89 +56,25 @@ def main(argv: Sequence[str]) -> None:
         InputError: if something fails.
     """
     (args,) = parse([DoctorArguments], argv, command="doctor")
-    findings = [*versions(), *devices(args.use_cpu), *space(Path(args.output_dir))]
-    findings += [*deepspeed_agrees(args.deepspeed), *launcher(args.ranks)]
+    findings = [*versions(), *quantisation(args.use_cpu), *flash_attention()]
+    findings += [*operators(args.deepspeed is not None), *devices(args.use_cpu), *cores()]
+    findings += [*space(Path(args.output_dir)), *hub(args.model_name_or_path), *interfaces()]
+    findings += [*deepspeed_agrees(args.deepspeed), *launcher(args.ranks), *port()]
     joined = join(args.use_cpu)
     findings.append(joined)
     if not joined.fix:
         findings += [*together(Path(args.output_dir), args.use_cpu)]
     rank = dist.get_rank() if dist.is_initialized() else 0
     for finding in findings:
+        line = finding.with_hint() if args.fix_hints else str(finding)
         if rank == 0:
-            print(finding, flush=True)
-        elif finding.fix and not finding.note:
-            print(f"rank {rank} on {socket.gethostname()}: {finding}", flush=True)
+            print(line, flush=True)
+        elif finding.fails:
+            print(f"rank {rank} on {socket.gethostname()}: {line}", flush=True)
     leave_together()
-    failed = sum(bool(f.fix) and not f.note for f in findings)
+    failed = sum(finding.fails for finding in findings)
     if failed:
         raise InputError(f"doctor: {failed} of {len(findings)} checks failed, see above")
-
-
-def versions() -> Iterator[Finding]:
-    """Packages; the optional ones are noted where they are missing."""
-    from packaging.version import Version
-
-    for name, (least, purpose) in PACKAGES.items():
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            fix = f"pip install '{name}>={least}', needed for {purpose}"
-            yield Finding(name, "not installed", fix, note=purpose is not None)
-            continue
-        old = Version(found) < Version(least)
-        yield Finding(name, found, f"pip install '{name}>={least}'" if old else "")
-
-
-def devices(use_cpu: bool) -> Iterator[Finding]:
-    """GPUs and their free memory, or why there are none."""
-    if use_cpu:
-        yield Finding("device", f"CPU, {os.cpu_count()} cores, as asked")
-    elif not torch.cuda.is_available():
-        state = f"no GPU that torch {torch.__version__} sees, {os.cpu_count()} CPU cores"
-        if gpu_is_meant():
-            fix = "install torch for CUDA and look at nvidia-smi, or give --use_cpu true"
-            yield Finding("device", state, fix)
-        else:
-            fix = "enough for small models; --use_cpu true says that this is meant"
-            yield Finding("device", state, fix, note=True)
-    else:
-        for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
-            busy = free < 0.9 * total
-            fix = "another process holds memory there, see nvidia-smi" if busy else ""
-            name = torch.cuda.get_device_name(index)
-            yield Finding(f"GPU {index}", f"{name}, {gib(free)} of {gib(total)} free", fix, True)
-        if not torch.cuda.is_bf16_supported():
-            yield Finding("bfloat16", "not on this GPU", "give --dtype float32", note=True)
-    backends = [name for name in ("gloo", "nccl", "mpi") if is_backend(name)]
-    lacks = not use_cpu and torch.cuda.is_available() and "nccl" not in backends
-    yield Finding("backends", ", ".join(backends), "install torch with NCCL" if lacks else "")
-
-
-def gpu_is_meant() -> bool:
-    """Whether this machine has a GPU, or its user or scheduler gives one, whatever torch sees."""
-    named = (os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS"))
-    return any(one not in ("", "-1") for one in named) or shutil.which("nvidia-smi") is not None
-
-
-def is_backend(name: str) -> bool:
-    """Whether torch was built with a backend of collectives."""
-    return dist.is_available() and bool(getattr(dist, f"is_{name}_available")())
-
-
-def space(folder: Path) -> Iterator[Finding]:
-    """Free memory of the host, and disk under the run's folder and under the hub's cache."""
-    import psutil
-
-    free = psutil.virtual_memory().available
-    fix = "close other processes" if free < ROOM else ""
-    yield Finding("host memory", f"{gib(free)} free", fix, note=True)
-    cache = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    for name, path in (("disk of output_dir", folder), ("disk of the hub's cache", cache)):
-        there = next(p for p in [path.absolute(), *path.absolute().parents] if p.exists())
-        free = shutil.disk_usage(there).free
-        fix = f"make room under {there}" if free < ROOM else ""
-        yield Finding(name, f"{gib(free)} free", fix, note=True)
 
 
 def deepspeed_agrees(path: str | None) -> Iterator[Finding]:

@@ -89,7 +89,7 @@ TRAIN = Layout(
     refused=(
         "label_smoothing_factor", "dataloader_drop_last", "train_sampling_strategy",
         "group_by_length", "save_only_model", "fsdp", "average_tokens_across_devices",
-        "remove_unused_columns",
+        "remove_unused_columns", "auto_find_batch_size",
     ),
     texts=TEXTS_OF_TRAINER,
     short={
@@ -153,8 +153,7 @@ LAYOUTS = {
             "adept-llm generate --adapter runs/mine --prompt 'Translate into French.' "
             "--input 'the cat'",
             "adept-llm generate --adapter runs/mine --file rows.jsonl --output_file answers.jsonl",
-            "adept-llm generate --adapter runs/a runs/b --file -   # rows name theirs: docs/"
-            "many_adapters.md",
+            "adept-llm generate --adapter runs/a runs/b --file rows.jsonl   # each names its own",
         ),
     ),
     "chat": Layout(
@@ -189,7 +188,7 @@ LAYOUTS = {
     ),
     "estimate": Layout(
         usage="adept-llm estimate [FILE.yaml] --model_name_or_path NAME ..",
-        about="Parameters, memory and time of a run, from the model's shape alone: no weight is read.",
+        about="Parameters, memory and time of a run, by the model's shape: no weight is read.",
         groups={
             "model and batch": (
                 "model_name_or_path", "dtype", "per_device_train_batch_size", "num_tokens",
@@ -208,8 +207,7 @@ LAYOUTS = {
         examples=(
             "adept-llm estimate --model_name_or_path meta-llama/Llama-2-13b-hf "
             "--num_virtual_tokens 100",
-            "adept-llm estimate --model_name_or_path meta-llama/Llama-2-13b-hf --gpu_memory 24 "
-            "--deepspeed ds_configs/zero3.json --ranks 8",
+            "adept-llm estimate --model_name_or_path meta-llama/Llama-2-7b-hf --gpu_memory 24",
         ),
         end="--help_all shows the adapter's other arguments.",
     ),
@@ -234,7 +232,7 @@ LAYOUTS = {
         about="One line for each thing that a run needs of this machine, with a fix where it "
         "lacks. The exit code is 0 where nothing fails, else 2.",
         examples=(
-            "adept-llm doctor --output_dir runs --deepspeed zero3.json",
+            "adept-llm doctor --fix_hints --model_name_or_path meta-llama/Llama-2-7b-hf",
             "torchrun --nproc_per_node 8 -m adept_llm.cli.main doctor --ranks 8",
         ),
     ),

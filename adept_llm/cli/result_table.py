@@ -19,9 +19,10 @@ def format_result(record: RunRecord, result: Result, folder: Path) -> str:
     rows += [[f"{name} before", f"{value:.4f}"] for name, value in result.before.items()]
     rows += [[f"{name} after", f"{value:.4f}"] for name, value in result.after.items()]
     rows += [[f"test {name}", f"{value:.4f}"] for name, value in result.test.items()]
-    last = "" if result.last_loss is None else f", {result.last_loss:.4f} in the end"
+    rows.append(["mean training loss", f"{result.loss:.4f}"])
+    if result.last_loss is not None:
+        rows.append(["last training loss", f"{result.last_loss:.4f}"])
     rows += [
-        ["training loss", f"{result.loss:.4f} on average{last}"],
         ["trained parameters", f"{result.trained_parameters:,}"],
         ["steps", str(result.steps)],
         ["examples/s", f"{result.examples_per_second:.1f}"],

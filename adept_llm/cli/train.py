@@ -4,6 +4,7 @@ import math
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,10 @@ from adept_llm.base.loading import (
     load_tokenizer,
     pick_dtype,
 )
-from adept_llm.base.memory import check_device, estimate
+from adept_llm.base.memory import Needs, check_device, estimate
 from adept_llm.base.quantization import check_quantization
 from adept_llm.base.shapes import known_shape
+from adept_llm.base.sharding import Sharding
 from adept_llm.cli.columns import format_columns
 from adept_llm.cli.dry_run import DryRunArguments, plan_of, plan_rows
 from adept_llm.cli.parsing import check_writable, parse
@@ -47,6 +49,7 @@ from adept_llm.training.launch import (
     leave_together,
 )
 from adept_llm.training.launcher_watch import watch
+from adept_llm.training.out_of_memory import explained
 from adept_llm.training.reference import ReferenceArguments, adopt
 from adept_llm.training.run import run
 from adept_llm.training.run_folder import claimed, clear, is_finished
@@ -161,7 +164,8 @@ def train_in(
         say(args, f"padding instead of packing: {batcher.why_padded}")
     if args.overwrite_output_dir:
         clear(folder)
-    _, result = run(model, args, train, batcher, measure, record, stop, test)
+    with explained(args, partial(needs_of, base, config, data, args, model_config)):
+        _, result = run(model, args, train, batcher, measure, record, stop, test)
     if result.stopped:
         say(
             args,
@@ -237,15 +241,30 @@ def check_base(
     check_quantization(base.quantization, model_config, dtype, stage)
     check_context(model_config, config.num_virtual_tokens, data.max_length)
     if stage != 3:  # a shard's size is not estimated, and sharded models know no meta device
-        needs = estimate(
-            model_config, config, dtype, base.quantization,
-            args.per_device_train_batch_size, data.max_length, args.packing,
-            bool(args.gradient_checkpointing), data.loss_on,
-        )  # fmt: skip
+        batch, checkpoints = args.per_device_train_batch_size, bool(args.gradient_checkpointing)
+        needs = needs_of(base, config, data, args, model_config, batch, checkpoints)
         if needs:
             check_device(name, needs, args.use_cpu)
         say(args, f"{name}: {needs or 'memory is not estimated for such a model'}")
     return model_config
+
+
+def needs_of(
+    base: ModelArguments,
+    config: AdeptConfig,
+    data: DataArguments,
+    args: AdeptTrainingArguments,
+    model_config: Any,
+    batch_size: int,
+    checkpoints: bool,
+) -> Needs | None:
+    """What a run with such micro-batches needs of one GPU."""
+    deepspeed = read_deepspeed(args.deepspeed) if args.deepspeed else {}
+    return estimate(
+        model_config, config, pick_dtype(base.dtype, model_config), base.quantization, batch_size,
+        data.max_length, args.packing, checkpoints, data.loss_on,
+        Sharding.of(deepspeed, args.world_size),
+    )  # fmt: skip
 
 
 def why_padded(

@@ -79,8 +79,8 @@ class HookedTrainer(Trainer):
     def micro_batch_size(self) -> int:
         """Examples of one rank's batch.
 
-        Trainer keeps it apart from the arguments, since `auto_find_batch_size` changes it; if it is
-        renamed, sampling fails at once.
+        Trainer keeps it apart from the arguments, since `auto_find_batch_size` changes it (refused
+        here); if it is renamed, sampling fails at once.
         """
         return self._train_batch_size
 

@@ -6,6 +6,7 @@ template, merged, and answers in chat under stock transformers.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -138,7 +139,7 @@ def arguments(folder: Path, steps: int) -> AdeptTrainingArguments:
         save_strategy="no",
         report_to="none",
         logging_steps=max(1, steps // 5),
-        disable_tqdm=True,
+        disable_tqdm=not sys.stderr.isatty(),
         use_cpu=not torch.cuda.is_available(),
     )
 

@@ -1,9 +1,9 @@
 """Attention over a packed row by plain matrix products: fast where there is no varlen kernel.
 
-Texts behind a prefix are gathered into padded rows. Their scores with the prefix's m keys are one
-product for all texts, those with their own L keys one batched product; one softmax goes over both.
-The prefix is never copied for each text, so that its gradient is one product too, and grouped heads
-need no copies of keys and values.
+Texts behind a prefix, of which a row may have several, are gathered into padded rows. Their scores
+with the prefix's m keys are one product for all its texts, those with their own L keys one batched
+product; one softmax goes over both. The prefix is never copied for each text, so that its gradient
+is one product too, and grouped heads need no copies of keys and values.
 
 All is computed in fp32 at least: products of half-precision inputs are exact in it, and results are
 rounded once. The weights are kept for the backward pass, so it is for texts of some hundred tokens;
@@ -32,39 +32,43 @@ class Group(NamedTuple):
     """Units of like length that are computed at once; a unit is a text with its labels.
 
     Attributes:
-        prefix: Tokens at the head of the row that all see; 0 for none.
+        prefix: Tokens in a stretch of the row that all see; 0 for none.
+        start: Place of its first token.
         own: Row indices [n, L] of the units' tokens, padded by 0.
         bias: [1 or n, L, 1, L], 0 where a token sees another of its unit, else -inf.
         padding: Indices of own's places that are padding, or None.
     """
 
     prefix: int
+    start: int
     own: Tensor
     bias: Tensor
     padding: Tensor | None
 
 
 class DensePlan:
-    """A prefix, and units behind it in groups.
+    """Prefixes, and the units behind each of them in groups.
 
-    The prefix is the first segment where all others stand behind it. Otherwise it is empty, and
-    each tree of segments is a unit. The prefix on itself is a unit behind an empty one. `back` [T]
-    finds each token of the row among the groups' places.
+    A prefix is a segment that stands behind no other, its units are the trees right behind it. The
+    prefixes on themselves are units behind an empty one. `back` [T] finds each token of the row
+    among the groups' places.
     """
 
     def __init__(self, layout: PackedLayout, device: torch.device) -> None:
-        shared = layout.parents.count(-1) == 1
-        prefix = layout.lengths[0] if shared else 0
-        units: dict[int, list[int]] = {}
+        roots = [i for i, parent in enumerate(layout.parents) if parent < 0]
+        behind: dict[int, dict[int, list[int]]] = {root: {} for root in roots}
         for i, chain in enumerate(layout.ancestors):
-            if layout.lengths[i] and not (shared and i == 0):
-                units.setdefault((*chain, i)[int(shared)], []).append(i)
-        parts = [(0, [[0]])] if prefix else []
-        parts += [(prefix, members) for members in _alike(layout, list(units.values()))]
+            if chain and layout.lengths[i]:
+                behind[chain[0]].setdefault((*chain, i)[1], []).append(i)
+        alone = [[root] for root in roots if layout.lengths[root]]
+        parts = [(0, 0, members) for members in _alike(layout, alone)]
+        for root, units in behind.items():
+            prefix = (layout.lengths[root], layout.starts[root])
+            parts += [(*prefix, members) for members in _alike(layout, list(units.values()))]
         self.groups: list[Group] = []
         self.weights = self.keys = offset = 0
         back = torch.empty(sum(layout.lengths), dtype=torch.long)
-        for m, members in parts:
+        for m, start, members in parts:
             rows = [torch.cat([layout.segment_tokens(i) for i in unit]) for unit in members]
             own = pad_sequence(rows, batch_first=True)
             filled = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).bool()
@@ -74,7 +78,7 @@ class DensePlan:
             self.keys += len(own) * (m + own.shape[1])
             padding = None if filled.all() else (~filled).flatten().nonzero()[:, 0].to(device)
             bias = _bias(layout, members, own.shape[1]).to(device)
-            self.groups.append(Group(m, own.to(device), bias, padding))
+            self.groups.append(Group(m, start, own.to(device), bias, padding))
         self.back = back.to(device)
 
 
@@ -213,7 +217,8 @@ def _grouped(x: Tensor, heads: int, group: Group, padding: float | None = None) 
 
 def _keys(x: Tensor, group: Group) -> tuple[Tensor, Tensor]:
     """Keys or values of the prefix [G, m, D] and of the units [G * n, L, D]."""
-    shared = x[: group.prefix].transpose(0, 1).to(_exact(x.dtype))
+    prefix = x[group.start : group.start + group.prefix]
+    shared = prefix.transpose(0, 1).to(_exact(x.dtype))
     return shared, _grouped(x, x.shape[1], group).view(-1, group.own.shape[1], x.shape[-1])
 
 
@@ -247,12 +252,12 @@ def _transposed(weights: Tensor, rows: Tensor, group: Group) -> tuple[Tensor, Te
 def _in_row(
     pieces: list[Tensor], plan: DensePlan, like: Tensor, shared: list[Tensor] | None = None
 ) -> Tensor:
-    """Groups' rows by head as the packed row [T, H, D], rounded; prefixes are added at its head."""
+    """Groups' rows by head as the packed row [T, H, D], rounded; those of prefixes are added."""
     rows = [
         piece.view(len(piece), group.own.numel(), -1, piece.shape[-1]).transpose(0, 1).flatten(1, 2)
         for piece, group in zip(pieces, plan.groups, strict=True)
     ]
     row = torch.cat(rows).index_select(0, plan.back)
-    for piece in shared or ():
-        row[: piece.shape[1]] += piece.transpose(0, 1)
+    for piece, group in zip(shared or (), plan.groups, strict=False):
+        row[group.start : group.start + group.prefix] += piece.transpose(0, 1)
     return row.to(like.dtype)

@@ -245,6 +245,11 @@ class AdeptTrainingArguments(TrainingArguments):
             value = getattr(value, "value", value)
             if value != harmless and value:
                 raise InputError(f"{name}: has no effect here; leave it out")
+        if self.auto_find_batch_size:
+            raise InputError(
+                "auto_find_batch_size: would change the global batch and so what is learnt; "
+                "`adept-llm estimate --gpu_memory GIB` tells the largest that fits"
+            )
         if getattr(self, "average_tokens_across_devices", True) is False:
             raise InputError("average_tokens_across_devices: is always on here; leave it out")
         if getattr(self.save_strategy, "value", self.save_strategy) == "best":

@@ -64,7 +64,7 @@ class Plan:
         of_ranks = []
         for rank in range(shares.world_size):
             mine = replace(shares, rank=rank)
-            batches = GlobalBatches(len(rows), mine, seed, lambda: 0, bucket, lengths)
+            batches = GlobalBatches(lengths, mine, seed, lambda: 0, bucket)
             of_ranks.append([_size(virtual, lengths, batch) for batch in batches])
         epoch = len(of_ranks[0]) // shares.accumulation
         seen = range(min(epoch, steps))

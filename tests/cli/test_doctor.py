@@ -94,3 +94,14 @@ def test_a_machine_without_a_gpu_is_noted_and_one_whose_gpu_is_not_seen_fails(
     line = next(x for x in capsys.readouterr().out.splitlines() if "device: " in x)
     assert (code, line[:4]) == ((2, "FAIL") if meant else (0, "note"))
     assert "--use_cpu true" in line
+
+
+@pytest.mark.parametrize("hints", [True, False])
+def test_hints_are_given_where_they_are_asked_for(capsys, monkeypatch, tmp_path, hints):
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "nonesuch")
+    words = ["--fix-hints"] if hints else []
+    code, out = doctor(capsys, "--output_dir", tmp_path / "out", *words)
+    assert code == 2 and "FAIL  NCCL_SOCKET_IFNAME: nonesuch" in out
+    lines = out.splitlines()
+    (place,) = (n for n, line in enumerate(lines) if line.startswith("FAIL"))
+    assert lines[place + 1].startswith("      $ ") == hints

@@ -51,6 +51,10 @@ def test_free_text_without_validation_ends_with_the_training_loss(capsys, tmp_pa
     row = next(line.split() for line in out.splitlines() if line.startswith("mean training loss"))
     assert float(row[-1]) == pytest.approx(sum(losses) / 2, abs=1e-3)
     assert result["loss"] == pytest.approx(float(row[-1]), abs=1e-4)
+    lines = {line[:18].strip(): line[18:].strip() for line in out.splitlines()}
+    assert float(lines["last training loss"]) == pytest.approx(losses[-1], abs=1e-4)
+    assert result["last_loss"] == losses[-1]
+    assert lines["data"] == f"{len(FREE)} rows, free text"
 
 
 def test_free_text_with_validation_ends_with_loss_exact_match_and_f1(capsys, tmp_path, monkeypatch):

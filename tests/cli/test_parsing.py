@@ -24,6 +24,12 @@ class Numbers:
 
 
 @dataclass
+class Launched:
+    steps: int = 1
+    local_rank: int = -1
+
+
+@dataclass
 class Nested:
     steps: int = 1
     schedule: dict | str | None = None
@@ -217,6 +223,13 @@ def test_of_several_files_the_later_one_wins(tmp_path):
     assert (numbers.steps, numbers.rate, words.names) == (4, 2.0, ["c"])
     numbers, words = read(second, first)
     assert (numbers.steps, words.names) == (3, ["a", "b"])
+
+
+def test_what_a_launcher_puts_in_front_of_a_file(tmp_path):
+    """`deepspeed script.py run.yaml` starts `script.py --local_rank=0 run.yaml`."""
+    file = write(tmp_path / "run.yaml", "steps: 3\n")
+    assert parse((Launched,), ["--local_rank=1", str(file)]) == (Launched(3, 1),)
+    assert parse((Launched,), ["--local_rank=0"]) == (Launched(1, 0),)
 
 
 def test_an_unknown_argument_of_several_files_is_told_with_its_file(tmp_path):

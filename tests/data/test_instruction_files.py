@@ -1,6 +1,7 @@
 """The user's own data: three layouts, and the place of each mistake."""
 
 import csv
+import io
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adept_llm.data.example import Example
-from adept_llm.data.instruction_files import read_instructions
+from adept_llm.data.instruction_files import read_instructions, read_requests
 from adept_llm.errors import InputError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -144,3 +145,35 @@ def test_numbers_and_booleans_are_read_as_from_csv(tmp_path):
     csv, jsonl = (read_instructions(tmp_path / f"rows.{kind}") for kind in ("csv", "jsonl"))
     texts = [(one.input, one.target) for one in jsonl]
     assert texts == [(one.input, one.target) for one in csv] == [("3", "true"), ("0.5", "12")]
+
+
+def test_requests_may_name_an_adapter(tmp_path):
+    rows = [{"prompt": "a", "adapter": "x/y"}, {"prompt": "b", "completion": "c"}]
+    first, second = read_requests(write(tmp_path / "d.jsonl", rows))
+    assert (first.example.input, first.adapter) == ("a", "x/y")
+    assert (second.adapter, second.where) == (None, f"{tmp_path / 'd.jsonl'}:2")
+    for wrong in ("", 3.5, None):
+        path = write(tmp_path / "d.jsonl", [{"prompt": "a", "adapter": wrong}])
+        if wrong == 3.5:  # a number is a text, as it is in CSV
+            assert read_requests(path)[0].adapter == "3.5"
+            continue
+        with pytest.raises(InputError, match="field 'adapter'"):
+            read_requests(path)
+
+
+def test_requests_come_from_standard_input(monkeypatch):
+    """Line by line, with the line of a mistake."""
+
+    def given(text):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return read_requests("-")
+
+    (one,) = given('\n{"prompt": "a\u2028b", "adapter": "x"}\n')
+    assert (one.example.input, one.example.id, one.where) == ("a\u2028b", "stdin:2", "stdin:2")
+    for text, message in [
+        ("\n", "stdin: no row came"),
+        ('{"prompt": "a"}\n{', "stdin:2: broken JSON"),
+        ('{"prompt": "a"}\n{"prompt": 1, "x": 2}\n', "stdin:2: unknown column 'x'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            given(text)

@@ -365,3 +365,14 @@ def test_a_models_scaling_and_dropout_reach_the_kernel(monkeypatch, given, used)
     )
     assert told == [((5, 4, 16), (5, 2, 16), (5, 2, 16), layout, used, 0.125)]
     assert torch.equal(out, q.transpose(1, 2))
+
+
+def test_each_of_several_prefixes_costs_what_it_costs_alone():
+    """Else a row of several adapters would hold weights between all of their texts."""
+    several = PackedLayout((2, 4, 4, 9, 4, 5), (-1, 0, 0, -1, 3, 3))
+    alone = [PackedLayout.shared_prefix(2, [4, 4]), PackedLayout.shared_prefix(9, [4, 5])]
+    found, *expected = (layout.plan(DensePlan, CPU) for layout in (several, *alone))
+    assert (found.weights, found.keys) == (
+        sum(plan.weights for plan in expected),
+        sum(plan.keys for plan in expected),
+    )

@@ -239,7 +239,7 @@ def test_settings_are_checked_before_a_run_is_started(capsys, tmp_path, rows):
     capsys.readouterr()
     assert main(["sweep"]) == 2
     assert (
-        capsys.readouterr().err == "error: arguments: the following arguments are required: file\n"
+        capsys.readouterr().err == "error: arguments: the following arguments are required: FILE\n"
     )
 
 

@@ -1,0 +1,1 @@
+"""What doctor looks at on one machine, a file for each kind of thing."""
