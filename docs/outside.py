@@ -2,7 +2,8 @@
 
 Pages are read on a code host as well as on the site, so their links are those of the repository:
 `../recipes/sst2.yaml`. On the site such a file is copied, and the link changed to the copy. What
-`nav` names and docs/ lacks, such as slurm/README.md, is a page of the site too.
+`nav` names and docs/ lacks, such as slurm/README.md, is a page of the site too. A link that is
+written as the name of a page's file has the page's title on the site.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")
+LINK = re.compile(r"\[(?P<text>[^\]\[]*)\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 FENCE = re.compile(r"^(```|~~~)")
 
 
@@ -39,12 +40,13 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
     here = place(page.file, root)
 
     def moved(match: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(here), match[2]))
-        on_site = target.removeprefix("docs/")
-        if not files.get_file_from_path(on_site):
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(here), match["path"]))
+        file = files.get_file_from_path(target.removeprefix("docs/"))
+        if not file:
             return match[0]  # mkdocs says that it is dead
-        start = posixpath.dirname(page.file.src_uri)
-        return match[1] + posixpath.relpath(on_site, start or ".") + match[3]
+        path = posixpath.relpath(file.src_uri, posixpath.dirname(page.file.src_uri) or ".")
+        told = title(file) if match["text"].endswith(".md") else match["text"]
+        return f"[{told}]({path}{match['anchor'] or ''})"
 
     return "\n".join(line if fenced else LINK.sub(moved, line) for line, fenced in lines(markdown))
 
@@ -68,11 +70,17 @@ def place(file: File, root: Path) -> str:
     return Path(os.path.relpath(str(file.abs_src_path), root)).as_posix()
 
 
+def title(file: File) -> str:
+    """A page's first heading."""
+    return file.content_string.split("\n", 1)[0].removeprefix("#").strip()
+
+
 def links(markdown: str, here: str) -> Iterator[tuple[str, str]]:
     """Relative links as they are written, and the paths in the repository that they name."""
     for line, fenced in lines(markdown):
         for match in () if fenced else LINK.finditer(line):
-            yield match[2], posixpath.normpath(posixpath.join(posixpath.dirname(here), match[2]))
+            path = match["path"]
+            yield path, posixpath.normpath(posixpath.join(posixpath.dirname(here), path))
 
 
 def lines(markdown: str) -> Iterator[tuple[str, bool]]:
