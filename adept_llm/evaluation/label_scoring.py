@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters import embedding_device, virtual_token_ids
+from adept_llm.evaluation.head import rows_side_by_side
 from adept_llm.packing import Batcher, EncodedExample, PackedLayout
 from adept_llm.packing.attention import prepared_mask
 from adept_llm.packing.collator import check_prompts, left_pad
@@ -99,13 +100,14 @@ def _score_padded(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], Lab
     rows = [virtual + prompt + ids[:-1] for prompt, each in pairs for ids in each]
     mask = left_pad([[1] * len(row) for row in rows], 0).to(device)
     targets = left_pad([ids for _, each in pairs for ids in each], -1).to(device)
-    logits = model(
-        input_ids=left_pad(rows, 0).to(device),
-        attention_mask=mask,
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-        logits_to_keep=targets.shape[1],
-        use_cache=False,
-    ).logits
+    with rows_side_by_side(model):
+        logits = model(
+            input_ids=left_pad(rows, 0).to(device),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            logits_to_keep=targets.shape[1],
+            use_cache=False,
+        ).logits
     found = _log_likelihood(logits, targets.clamp(min=0)) * (targets >= 0)
     return found.sum(-1)
 
