@@ -1,9 +1,12 @@
-"""adept-llm evaluate: metrics of tuned models on a split, or what they forgot of plain text."""
+"""adept-llm evaluate: metrics of tuned models on a split, or what they forgot of plain text.
+
+Started by torchrun, deepspeed or srun, the ranks share the rows.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ from adept_llm.files import write_whole
 from adept_llm.packing import PACKINGS, Batcher
 from adept_llm.tasks import Task, get_task, load_split
 from adept_llm.together import Together
+from adept_llm.training.launch import join_to_measure, leave_together
 from adept_llm.tuned import Tuned
 
 if TYPE_CHECKING:
@@ -94,6 +98,20 @@ def main(argv: Sequence[str]) -> None:
         InputError: for an adapter or rows that do not fit.
     """
     given, args = parse([TunedArguments, EvaluateArguments], argv, command="evaluate")
+    if join_to_measure():
+        evaluate(given, args)
+    else:
+        with redirect_stdout(None):
+            evaluate(given, replace(args, output_file=None, predictions_file=None))
+    leave_together()
+
+
+def evaluate(given: TunedArguments, args: EvaluateArguments) -> None:
+    """The same on this rank; several share the rows.
+
+    Raises:
+        InputError: for an adapter or rows that do not fit.
+    """
     together = given.open()
     together.check_context()
     find = forgotten if args.text_file else answered

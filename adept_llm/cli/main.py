@@ -13,6 +13,7 @@ from pathlib import Path
 from adept_llm import __version__
 from adept_llm.errors import InputError
 
+LOCAL_RANK = "--local_rank="  # which deepspeed puts in front of all that a user gives
 COMMANDS = {
     "train": "tune an adapter on a frozen model",
     "evaluate": "metrics of tuned models on a split or a file",
@@ -38,6 +39,8 @@ WITHOUT_TORCH = ("completion", "files")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code, or 2 with one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0].startswith(LOCAL_RANK):
+        arguments = [*arguments[1:2], arguments[0], *arguments[2:]]
     if arguments == ["--version"]:
         print(f"adept_llm {__version__}")
         return 0

@@ -25,9 +25,9 @@ from adept_llm.cli.argument_files import (
 )
 from adept_llm.cli.help_page import Argument, render
 from adept_llm.cli.layouts import LAYOUTS, Layout
+from adept_llm.cli.main import LOCAL_RANK
 from adept_llm.errors import InputError
 
-LAUNCHERS = "--local_rank="  # which deepspeed puts in front of all that a user gives
 Prepare = Callable[[argparse.Namespace], None]
 
 
@@ -108,8 +108,8 @@ def parse(
     """
     parser = make_parser(kinds, command, prepare)
     words, parser.entries = take_dotted(argv)
-    if words[:1] and words[0].startswith(LAUNCHERS):
-        words = [*words[1:], words[0]]
+    if words[:1] and words[0].startswith(LOCAL_RANK):
+        words = [*words[1:], *(words[:1] if "--local_rank" in parser.names() else [])]
     files = leading_files(words)
     read = [file_words(parser, path) for path in files]
     # as if their entries stood on the command line: what follows overrides them

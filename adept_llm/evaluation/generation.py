@@ -19,6 +19,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from adept_llm.adapters import embedding_device
 from adept_llm.errors import InputError
+from adept_llm.evaluation.head import rows_side_by_side
 from adept_llm.evaluation.prefixes import Prefixes
 from adept_llm.evaluation.ranks import batches
 from adept_llm.packing.collator import left_pad
@@ -162,7 +163,10 @@ def _continue(
         pairs = zip(places, texts, strict=True)
         ids, mask = _padded([prefixes.virtual[place] + text for place, text in pairs], eos)
     certainty = Certainty()
-    with torch.no_grad(), own_configuration_aside(model), prefixes.owned_by(places):
+    with (
+        torch.no_grad(), own_configuration_aside(model), rows_side_by_side(model),
+        prefixes.owned_by(places),
+    ):  # fmt: skip
         out = cast(Any, model).generate(
             ids.to(device),
             attention_mask=mask.to(device),

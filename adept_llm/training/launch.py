@@ -77,6 +77,25 @@ def join_ranks(deepspeed: str | dict[str, Any] | None, use_cpu: bool) -> bool:
     return True
 
 
+def join_to_measure() -> bool:
+    """Let the ranks of a launcher meet for work without training; nothing is done for one process.
+
+    Returns:
+        Whether this is the rank that tells and writes.
+
+    Raises:
+        InputError: as `adopt_slurm_ranks`.
+    """
+    adopt_slurm_ranks()
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return True
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
+    return dist.get_rank() == 0
+
+
 def alone() -> dict[str, str]:
     """Launcher variables of a single process; without them DeepSpeed looks for MPI."""
     with socket.socket() as free:
