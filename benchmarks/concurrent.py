@@ -19,8 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adept_llm import AdeptConfig, only, rows_of
-from adept_llm.adapters import AdeptEmbedding, SeveralAdapters, check_model, several_of
+from adept_llm import AdeptConfig
+from adept_llm.adapters import (
+    AdeptEmbedding,
+    SeveralAdapters,
+    check_model,
+    only,
+    rows_of,
+    several_of,
+)
 from adept_llm.adapters.initializers import vocab_rows
 from adept_llm.adapters.injection import attach, describe_table
 from adept_llm.base.loading import load_model

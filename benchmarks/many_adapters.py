@@ -18,8 +18,7 @@ from typing import Any
 
 import torch
 
-from adept_llm import only, rows_of
-from adept_llm.adapters import several_of
+from adept_llm.adapters import only, rows_of, several_of
 from adept_llm.evaluation.generation import Decoding, generate
 from adept_llm.packing.collator import left_pad
 from benchmarks.concurrent import M, R, several

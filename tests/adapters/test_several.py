@@ -12,11 +12,16 @@ from adept_llm import (
     load_adapter,
     load_adapters,
     merge_adapter,
-    only,
-    rows_of,
     save_adapter,
 )
-from adept_llm.adapters import AdeptEmbedding, SeveralAdapters, several_of, virtual_token_ids
+from adept_llm.adapters import (
+    AdeptEmbedding,
+    SeveralAdapters,
+    only,
+    rows_of,
+    several_of,
+    virtual_token_ids,
+)
 from adept_llm.adapters.injection import attach
 from adept_llm.packing import PackedLayout
 from adept_llm.packing.attention import prepared_mask, use_packed_attention

@@ -11,6 +11,7 @@ from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.evaluation.answers import AnswerMeasure, write_predictions
+from adept_llm.evaluation.generation import Answer
 from adept_llm.evaluation.label_scoring import score_labels, with_end
 from adept_llm.evaluation.measure import make_measure, measure_answers
 from adept_llm.evaluation.programs import sandbox
@@ -135,7 +136,8 @@ def test_the_most_certain_window_answers_in_free_text(tokenizer, monkeypatch):
     word = tokenizer(" x", add_special_tokens=False).input_ids
 
     def answers(model, prompts, *rest):
-        return [(i, word if i == 1 else [], -0.1 if i == 1 else -1.0) for i in range(len(prompts))]
+        found = [(word, -0.1) if i == 1 else ([], -1.0) for i in range(len(prompts))]
+        return [Answer(i, *one) for i, one in enumerate(found)]
 
     def scores(model, batcher, windows, labels, size):
         assert [one.prompt_ids for one in windows] == [measure.windows[0][1].prompt_ids]
