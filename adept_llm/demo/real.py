@@ -32,9 +32,13 @@ from adept_llm.training.run import run
 
 # of the methods compared in docs/results.md the quickest to learn SST-2
 ADAPTER, PROMPT_RATE, OFFSET_RATE = AdeptConfig("adept", 20, 39), 0.03, 0.003
-STEPS, BATCH, TESTED, MAX_LENGTH = 80, 16, 200, 128
-ASKED = 4
-OWN_SENTENCES = ("I laughed from the first minute to the last.", "Two hours I will never get back.")
+STEPS, BATCH, TESTED, MAX_LENGTH = 120, 16, 200, 128
+ASKED = 6
+OWN_SENTENCES = (
+    "A warm and funny film about growing old.",
+    "The plot makes no sense and the jokes are stale.",
+    "Two hours I will never get back.",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,12 +59,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     train, test = rows(given.data_dir, folder / "data")
     encoder = Encoder(load_tokenizer(str(base)), "chat", MAX_LENGTH)
     measure = AnswerMeasure.of(encoder, test, batch_size=50)
+    asked = sorted(test, key=lambda e: len(e.input))[:ASKED]  # the shortest fit on a line
 
     dtype = faster_dtype()
     model = inject_adapter(load_model(str(base), dtype=dtype), ADAPTER)
     batcher = make_batcher(model, longest_text=MAX_LENGTH)
     with without_adapter(model):
-        before = answers(model, encoder, test[:ASKED])
+        before = answers(model, encoder, asked)
         accuracy_before = accuracy(model, measure, replace(batcher, virtual_token_ids=()))
     print(f"alone    {accuracy_before:.1%} of {len(measure.examples)} answers right", flush=True)
 
@@ -73,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     accuracy_after = accuracy(model, measure, batcher)
     print(f"then     {accuracy_after:.1%} right\n")
-    after = answers(model, encoder, test[:ASKED])
-    shown = [f"{shortened(e.input)}  [{e.target}]" for e in test[:ASKED]]
+    after = answers(model, encoder, asked)
+    shown = [f"{shortened(e.input)}  [{e.target}]" for e in asked]
     print_columns(
         ["sentence [right answer]", "alone", "tuned"], [*zip(shown, before, after, strict=True)]
     )
@@ -160,7 +165,7 @@ def answers(model: Any, encoder: Encoder, examples: Sequence[Example]) -> list[s
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
         )
         text = encoder.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
-        found.append(shortened(str(text), 40))
+        found.append(shortened(str(text)))
     return found
 
 
@@ -183,11 +188,11 @@ def chat(folder: Path, instruction: str, sentences: Sequence[str]) -> list[tuple
         )
         out = model.generate(**batch, max_new_tokens=12, do_sample=False)
         text = tokenizer.decode(out[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        said.append((sentence, shortened(str(text), 40)))
+        said.append((sentence, shortened(str(text))))
     return said
 
 
-def shortened(text: str, most: int = 56) -> str:
+def shortened(text: str, most: int = 45) -> str:
     """On one line of so many characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 2] + ".."

@@ -19,7 +19,7 @@ from adept_llm.files import write_whole
 PACKAGE = "vaderSentiment==3.3.2"
 SENTENCES = "movieReviewSnippets_GroundTruth.txt"
 HELD_OUT = 1000
-UNDECIDED = 0.5
+UNDECIDED = 1.0
 
 
 def fetch_reviews(folder: Path) -> None:

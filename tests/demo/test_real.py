@@ -14,8 +14,8 @@ from adept_llm.errors import InputError
 LINES = [
     "1\t2.4\tA joy from the first minute to the last",
     "2\t-1.9\tTepid and far too long",
-    "3\t0.2\tIt has a plot",
-    "4\t0.5\tWarm, if a little slow",
+    "3\t-0.9\tIt has a plot",
+    "4\t1.0\tWarm, if a little slow",
 ]
 
 
@@ -115,7 +115,7 @@ def test_from_the_first_question_to_the_chat(toy, tmp_path, monkeypatch, capsys)
     )
     answer = model.generate(**batch, max_new_tokens=12, do_sample=False)
     text = tokenizer.decode(answer[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    assert chat == [("The soup was rich.", real.shortened(text, 40))]
+    assert chat == [("The soup was rich.", real.shortened(text))]
 
 
 def adept_model(base, adapter):
