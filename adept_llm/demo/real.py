@@ -32,13 +32,8 @@ from adept_llm.training.run import run
 
 # of the methods compared in docs/results.md the quickest to learn SST-2
 ADAPTER, PROMPT_RATE, OFFSET_RATE = AdeptConfig("adept", 20, 39), 0.03, 0.003
-STEPS, BATCH, TESTED, MAX_LENGTH = 120, 16, 200, 128
+STEPS, BATCH, TESTED, MAX_LENGTH = 150, 16, 200, 128
 ASKED = 6
-OWN_SENTENCES = (
-    "A warm and funny film about growing old.",
-    "The plot makes no sense and the jokes are stale.",
-    "Two hours I will never get back.",
-)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,13 +75,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"then     {accuracy_after:.1%} right\n")
     after = answers(model, encoder, asked)
     shown = [f"{shortened(e.input)}  [{e.target}]" for e in asked]
-    print_columns(
-        ["sentence [right answer]", "alone", "tuned"], [*zip(shown, before, after, strict=True)]
-    )
-    print(f"\nmerged into {folder / 'merged'}, and asked in chat by stock transformers:")
     merge(model, base, folder / "merged")
-    for sentence, answer in chat(folder / "merged", test[0].instruction, OWN_SENTENCES):
-        print(f"  {sentence}  ->  {answer}")
+    said = chat(folder / "merged", asked)
+    print_columns(
+        ["sentence [right answer]", "alone", "tuned", "merged, in chat"],
+        [*zip(shown, before, after, said, strict=True)],
+    )
+    print(f"\nmerged into {folder / 'merged'}: a chat model of stock transformers")
     print(f"\n{time.perf_counter() - began:.0f} s in all; the adapter: {folder / 'adapter'}")
 
 
@@ -176,19 +171,19 @@ def merge(model: PreTrainedModel, base: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def chat(folder: Path, instruction: str, sentences: Sequence[str]) -> list[tuple[str, str]]:
-    """Sentences and a stock model's answers to them, as to any chat model."""
+def chat(folder: Path, examples: Sequence[Example]) -> list[str]:
+    """A stock model's answers, as of any chat model."""
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     said = []
-    for sentence in sentences:
-        turn = [{"role": "user", "content": f"{instruction}\n\n{sentence}"}]
+    for one in examples:
+        turn = [{"role": "user", "content": f"{one.instruction}\n\n{one.input}"}]
         batch = tokenizer.apply_chat_template(
             turn, add_generation_prompt=True, return_dict=True, return_tensors="pt"
         )
         out = model.generate(**batch, max_new_tokens=12, do_sample=False)
         text = tokenizer.decode(out[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        said.append((sentence, shortened(str(text))))
+        said.append(shortened(str(text)))
     return said
 
 

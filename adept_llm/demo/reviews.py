@@ -35,7 +35,7 @@ def fetch_reviews(folder: Path) -> None:
         text = sentences_in(source)
     folder.mkdir(parents=True, exist_ok=True)
     rows = labelled(text)
-    random.Random(0).shuffle(rows)
+    random.Random(2026).shuffle(rows)
     for split, part in (("train", rows[HELD_OUT:]), ("validation", rows[:HELD_OUT])):
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
         write_whole(folder / f"{split}.jsonl", lines.encode())

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.data import Example
 from adept_llm.demo import MODEL, packages, real, reviews
 from adept_llm.errors import InputError
 
@@ -95,10 +96,9 @@ def toy(tmp_path):
     return base, data
 
 
-def test_from_the_first_question_to_the_chat(toy, tmp_path, monkeypatch, capsys):
+def test_from_the_first_question_to_the_chat(toy, tmp_path, capsys):
     """And the merged folder answers as the tuned model did."""
     base, data = toy
-    monkeypatch.setattr(real, "OWN_SENTENCES", ("The soup was tasty.", "The soup was stale."))
     out = tmp_path / "out"
     options = ["--base", base, "--data_dir", data, "--output_dir", out, "--steps", "3"]
     real.main([*map(str, options)])
@@ -107,7 +107,7 @@ def test_from_the_first_question_to_the_chat(toy, tmp_path, monkeypatch, capsys)
     assert said.count("[positive]") + said.count("[negative]") == real.ASKED
     assert (out / "adapter" / "adapter_model.safetensors").is_file()
     model = adept_model(base, out / "adapter")
-    chat = real.chat(out / "merged", "Is it good?", ["The soup was rich."])
+    chat = real.chat(out / "merged", [Example("Is it good?", "The soup was rich.", "?", id="1")])
     tokenizer = load_tokenizer(str(base))
     turn = [{"role": "user", "content": "Is it good?\n\nThe soup was rich."}]
     batch = tokenizer.apply_chat_template(
@@ -115,7 +115,7 @@ def test_from_the_first_question_to_the_chat(toy, tmp_path, monkeypatch, capsys)
     )
     answer = model.generate(**batch, max_new_tokens=12, do_sample=False)
     text = tokenizer.decode(answer[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    assert chat == [("The soup was rich.", real.shortened(text))]
+    assert chat == [real.shortened(text)]
 
 
 def adept_model(base, adapter):
