@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from adept_llm.adapters import get_adapter, merge_adapter
-from adept_llm.adapters.merge import check_mergeable
+from adept_llm.adapters.merge import check_mergeable, measured_row
 from adept_llm.base.loading import base_folder
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.tuned import BaseArguments
@@ -54,9 +54,10 @@ def merge_loaded(tuned: Tuned, source: Path, target: Path) -> None:
     tokenizer = tuned.tokenizer
     adapter = get_adapter(tuned.model)
     write_tokenizer(tokenizer, adapter, source, target)
-    model, _ = merge_adapter(tuned.model, tokenizer)
+    virtual = measured_row(tuned.model, tokenizer)
+    model, _ = merge_adapter(tuned.model, tokenizer, virtual)
     model.save_pretrained(target)
-    (target / "README.md").write_text(model_card(tuned), "utf-8")
+    (target / "README.md").write_text(model_card(tuned, virtual), "utf-8")
 
 
 def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:

@@ -5,11 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from adept_llm import __version__
+from adept_llm.adapters.virtual_head import VirtualRow
 from adept_llm.tuned import Tuned
 
 
-def model_card(tuned: Tuned) -> str:
-    """README.md of a merged model, with what the run's record knows."""
+def model_card(tuned: Tuned, virtual: VirtualRow) -> str:
+    """README.md of a merged model, with what the run's record knows.
+
+    Args:
+        tuned: The adapter, and what its base is called.
+        virtual: The row of its virtual tokens in the head.
+    """
     config, record = tuned.config, tuned.record
     front = {"base_model": tuned.name_or_path, "library_name": "transformers"}
     tags = ["adept_llm", config.method]
@@ -26,7 +32,7 @@ def model_card(tuned: Tuned) -> str:
         "",
         f"The {config.num_virtual_tokens} trained virtual tokens are the special tokens "
         "`<|adept_0|>`.. behind the base's vocabulary; the tokenizer puts them in front of each "
-        "text by itself, before BOS."
+        f"text by itself, before BOS. V{str(virtual)[1:]}."
         if config.num_virtual_tokens
         else "There are no virtual tokens: texts are those of the base.",
     ]

@@ -4,11 +4,12 @@ Only the table and the head are computed; everything else is copied, so that mem
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,78 +23,31 @@ from adept_llm.adapters.merge import (
     virtual_token_name,
 )
 from adept_llm.adapters.saved import copy_values, read_adapter
-from adept_llm.base.memory import meta_model
-from adept_llm.base.table import INDEX, WEIGHTS
+from adept_llm.adapters.virtual_head import VirtualRow
+from adept_llm.base.table import INDEX
 from adept_llm.errors import InputError
 from adept_llm.export.card import model_card
 from adept_llm.export.safetensors_files import (
+    DTYPES,
     Stored,
     Written,
     copy_with,
     read_header,
     row_blocks,
 )
+from adept_llm.export.stored_base import StoredBase
+from adept_llm.export.streamed import streamed_row
 from adept_llm.tuned import Tuned
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+log = logging.getLogger(__name__)
+
 BLOCK_ROWS = 4096
 # what servers and converters read beside weights, configuration and tokenizer.json
 COPIED = ("tokenizer.model", "LICENSE*", "NOTICE*", "USE_POLICY*")
 ADDED_TOKENS = "added_tokens.json"
-
-
-@dataclass(frozen=True)
-class StoredBase:
-    """A base's weights as files.
-
-    Attributes:
-        folder: With config.json and the rest.
-        files: File name -> its tensors by name.
-        table: Name of the input table.
-        head: Name of the head, which may be missing where it is tied.
-    """
-
-    folder: Path
-    files: dict[str, dict[str, Stored]]
-    table: str
-    head: str
-
-    @classmethod
-    def find(cls, folder: Path, config: Any) -> "StoredBase | None":
-        """The base in a folder; None for one whose table or head has another name in the files.
-
-        GPT-2's files of old leave out a prefix, GPT-NeoX's call the head embed_out.
-
-        Raises:
-            InputError: for a shard that is missing or damaged.
-        """
-        whole, index = folder / WEIGHTS, folder / INDEX
-        if index.is_file():
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        elif whole.is_file():
-            names = [WEIGHTS]
-        else:
-            return None
-        if missing := [name for name in names if not (folder / name).is_file()]:
-            raise InputError(f"{folder}: lacks its shard {missing[0]}; copy the base again")
-        files = {name: read_header(folder / name)[0] for name in names}
-        model = meta_model(config, torch.bfloat16, 1)
-        table = _name_of(model, model.get_input_embeddings())
-        head = _name_of(model, model.get_output_embeddings())
-        stored = {name for tensors in files.values() for name in tensors}
-        if table not in stored or not (config.tie_word_embeddings or head in stored):
-            return None
-        return cls(folder, files, table, head)
-
-    def tensor(self, name: str) -> Stored | None:
-        """A tensor by name."""
-        return next((each[name] for each in self.files.values() if name in each), None)
-
-
-def _name_of(model: nn.Module, layer: nn.Module) -> str:
-    return next(name for name, module in model.named_modules() if module is layer) + ".weight"
 
 
 def merge_stored(tuned: Tuned, base: StoredBase, target: Path) -> None:
@@ -112,13 +66,15 @@ def merge_stored(tuned: Tuned, base: StoredBase, target: Path) -> None:
     adapter = stored_adapter(tuned, base)
     check_room(base, adapter, target)
     tied = bool(tuned.base_config.tie_word_embeddings)
+    virtual = streamed_row(tuned, base, adapter)
+    log.info("%s", virtual)
     for name in base.files:
-        changed = changes(adapter, base, base.files[name], tied)
+        changed = changes(adapter, base, base.files[name], tied, virtual)
         copy_with(base.folder / name, target / name, changed)
     write_index(base, target)
     write_configurations(tuned, adapter, base.folder, target)
     write_tokenizer(tuned.tokenizer, adapter, base.folder, target)
-    (target / "README.md").write_text(model_card(tuned), "utf-8")
+    (target / "README.md").write_text(model_card(tuned, virtual), "utf-8")
 
 
 def stored_adapter(tuned: Tuned, base: StoredBase) -> AdeptEmbedding:
@@ -160,7 +116,11 @@ def check_room(base: StoredBase, adapter: AdeptEmbedding, target: Path) -> None:
 
 
 def changes(
-    adapter: AdeptEmbedding, base: StoredBase, tensors: dict[str, Stored], tied: bool
+    adapter: AdeptEmbedding,
+    base: StoredBase,
+    tensors: dict[str, Stored],
+    tied: bool,
+    virtual: VirtualRow,
 ) -> dict[str, Written]:
     """What stands in one of the base's files in another form, or is new there.
 
@@ -169,6 +129,7 @@ def changes(
         base: The base.
         tensors: Of the file.
         tied: Whether the head is the table itself; it then becomes a tensor of its own.
+        virtual: The head's row for virtual tokens.
     """
     m, found = adapter.config.num_virtual_tokens, {}
     if base.table in tensors:
@@ -183,18 +144,18 @@ def changes(
         assert one is not None
         longer[base.head] = one
     for name, one in longer.items():
-        found[name] = Written(one.dtype, (one.shape[0] + m, *one.shape[1:]), lengthened(one, m))
+        more = virtual.row if name == base.head else torch.tensor(virtual.bias)
+        pieces = lengthened(one, more, m)
+        found[name] = Written(one.dtype, (one.shape[0] + m, *one.shape[1:]), pieces)
     return found
 
 
-def lengthened(stored: Stored, more: int) -> Iterator[Tensor]:
-    """The rows of a stored tensor, and its first one so many times more."""
+def lengthened(stored: Stored, more: Tensor, times: int) -> Iterator[Tensor]:
+    """The rows of a stored tensor, and one so many times more."""
     for first, last in row_blocks(stored.shape[0], BLOCK_ROWS):
         yield stored.rows(first, last)
-    if more:
-        # any finite row does: what it says is suppressed
-        first_row = stored.rows(0, 1)
-        yield first_row.expand(more, *first_row.shape[1:])
+    if times:
+        yield more.to(DTYPES[stored.dtype]).expand(times, *stored.shape[1:])
 
 
 def write_index(base: StoredBase, target: Path) -> None:

@@ -1,0 +1,66 @@
+"""A base as its files lie there: which tensors, in which file, and which of them is the table."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from adept_llm.base.memory import meta_model
+from adept_llm.base.table import INDEX, WEIGHTS
+from adept_llm.errors import InputError
+from adept_llm.export.safetensors_files import Stored, read_header
+
+
+@dataclass(frozen=True)
+class StoredBase:
+    """A base's weights as files.
+
+    Attributes:
+        folder: With config.json and the rest.
+        files: File name -> its tensors by name.
+        table: Name of the input table.
+        head: Name of the head, which may be missing where it is tied.
+    """
+
+    folder: Path
+    files: dict[str, dict[str, Stored]]
+    table: str
+    head: str
+
+    @classmethod
+    def find(cls, folder: Path, config: Any) -> "StoredBase | None":
+        """The base in a folder; None for one whose table or head has another name in the files.
+
+        GPT-2's files of old leave out a prefix, GPT-NeoX's call the head embed_out.
+
+        Raises:
+            InputError: for a shard that is missing or damaged.
+        """
+        whole, index = folder / WEIGHTS, folder / INDEX
+        if index.is_file():
+            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        elif whole.is_file():
+            names = [WEIGHTS]
+        else:
+            return None
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            raise InputError(f"{folder}: lacks its shard {missing[0]}; copy the base again")
+        files = {name: read_header(folder / name)[0] for name in names}
+        model = meta_model(config, torch.bfloat16, 1)
+        table = _name_of(model, model.get_input_embeddings())
+        head = _name_of(model, model.get_output_embeddings())
+        stored = {name for tensors in files.values() for name in tensors}
+        if table not in stored or not (config.tie_word_embeddings or head in stored):
+            return None
+        return cls(folder, files, table, head)
+
+    def tensor(self, name: str) -> Stored | None:
+        """A tensor by name."""
+        return next((each[name] for each in self.files.values() if name in each), None)
+
+
+def _name_of(model: nn.Module, layer: nn.Module) -> str:
+    return next(name for name, module in model.named_modules() if module is layer) + ".weight"
