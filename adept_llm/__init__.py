@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         save_adapter,
     )
     from adept_llm.errors import InputError
+    from adept_llm.hub import push_to_hub
 
 # where bitsandbytes is installed, every import of Trainer would warn of a kernel that it misses on
 # CPUs and does well without
@@ -29,6 +30,7 @@ __all__ = [
     "inject_adapter",
     "load_adapter",
     "merge_adapter",
+    "push_to_hub",
     "save_adapter",
 ]
 
@@ -38,7 +40,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'adept_llm' has no attribute {name!r}")
     import importlib
 
-    module = "adept_llm.errors" if name == "InputError" else "adept_llm.adapters"
+    elsewhere = {"InputError": "adept_llm.errors", "push_to_hub": "adept_llm.hub"}
+    module = elsewhere.get(name, "adept_llm.adapters")
     return getattr(importlib.import_module(module), name)
 
 

@@ -1,9 +1,13 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from adept_llm.errors import InputError
 
@@ -34,6 +38,35 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let a folder appear when all of it is written, or not at all.
+
+    Args:
+        folder: One that does not exist; those above it are made.
+        write: Given an empty folder beside it, which then takes its name.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    made = [one for one in folder.absolute().parents if not one.exists()]
+    unfinished = folder.parent / f".{folder.name}.unfinished-{os.getpid()}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir()
+        write(unfinished)
+        unfinished.rename(folder)
+    except (OSError, SafetensorError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"output_dir: {folder}: {why}; nothing is left there, name a folder with room"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for one in made:
+            with contextlib.suppress(OSError):  # it holds something by now
+                one.rmdir()
 
 
 def write_through(path: Path, content: bytes) -> None:

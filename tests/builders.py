@@ -1,7 +1,7 @@
 """What tests are made of: small random models of each architecture, adapters, examples, losses."""
 
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -137,4 +137,6 @@ def record_of(**data: Any) -> RunRecord:
         "train_rows": 4, "train_fingerprint": "0" * 12,
     }  # fmt: skip
     base = BaseRecord("somewhere/base", None, "auto", "none")
-    return RunRecord.start(base, {}, DataRecord(**{**given, **data}), {}, ["adept-llm", "train"])
+    return RunRecord.start(
+        base, asdict(CONFIGS["adept"]), DataRecord(**{**given, **data}), {}, ["adept-llm", "train"]
+    )

@@ -11,7 +11,7 @@ from adept_llm.adapters.layer import (
 )
 from adept_llm.adapters.merge import merge_adapter
 from adept_llm.adapters.methods import METHODS
-from adept_llm.adapters.saved import read_adapter, save_adapter
+from adept_llm.adapters.saved import read_adapter, save_adapter, saved_prompt
 
 __all__ = [
     "METHODS",
@@ -26,6 +26,7 @@ __all__ = [
     "merge_adapter",
     "read_adapter",
     "save_adapter",
+    "saved_prompt",
     "virtual_token_ids",
     "without_adapter",
 ]

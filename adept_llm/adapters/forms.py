@@ -97,6 +97,21 @@ class OffsetForm(nn.Module, ABC):
             positions: place of each word in its text, [...]; None where it is not known.
         """
 
+    @abstractmethod
+    def factors(self, rows: Tensor, word_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """A [n, k] and B [k, d] with A B the offsets / u of n words, in the dtype of rows.
+
+        B does not depend on the words, so that with A of all of them the offset is a low-rank
+        matrix of the whole table: an embedding LoRA of rank k.
+
+        Args:
+            rows: E[x] / u, [n, d].
+            word_ids: x, [n].
+
+        Raises:
+            InputError: for a form that is no function of the word.
+        """
+
 
 def values(*shape: int) -> nn.Parameter:
     """An fp32 parameter of zeros: trained values are masters, whatever the base's dtype (INV 4)."""

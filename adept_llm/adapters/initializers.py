@@ -45,25 +45,19 @@ def normal_rows(
     return torch.randn(num_tokens, hidden_size, generator=generator) * std
 
 
-def transferred_rows(prompt: Tensor | None, unit: float, shape: tuple[int, int]) -> Tensor:
+def transferred_rows(prompt: Tensor, shape: tuple[int, int]) -> Tensor:
     """The prompt of another adapter, of another task on the same width.
 
     Args:
-        prompt: its rows, in its own units; None for a prompt made from other values.
-        unit: those units.
+        prompt: its rows.
         shape: (m, d), as needed.
 
     Raises:
-        InputError: if there are no rows, or not of this shape.
+        InputError: if they are not of this shape.
     """
-    if prompt is None:
-        raise InputError(
-            "prompt_init_adapter: its method makes its prompt from other values; take an adapter "
-            "of adept, dept, embedding_lora or prompt_tuning"
-        )
     if prompt.shape != shape:
         raise InputError(
             f"prompt_init_adapter: has a prompt of shape {tuple(prompt.shape)}, needed is {shape}; "
             f"set --num_virtual_tokens {prompt.shape[0]} or take an adapter of this width"
         )
-    return prompt * unit
+    return prompt

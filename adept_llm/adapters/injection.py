@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from adept_llm.adapters import initializers
 from adept_llm.adapters.config import AdeptConfig, BaseTable
+from adept_llm.adapters.foreign import read_foreign
 from adept_llm.adapters.frozen_table import Gather, root_mean_square, whole
 from adept_llm.adapters.layer import AdeptEmbedding, embed_scale_of
 from adept_llm.adapters.positions import tell_positions
-from adept_llm.adapters.saved import copy_values, read_adapter
+from adept_llm.adapters.saved import copy_values, read_adapter, saved_prompt
 from adept_llm.errors import InputError
+from adept_llm.hub import adapter_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,29 +52,44 @@ def inject_adapter(
         embedding = AdeptEmbedding(base, config, table)
         embedding.prompt.reset(
             generator,
-            lambda: _first_rows(config, table, weight, tokenizer, generator) / embedding.unit,
+            lambda: (
+                _first_rows(config, table, weight, tokenizer, generator, embedding.embed_scale)
+                / embedding.unit
+            ),
         )
         embedding.offset.reset(generator)
     return attach(model, embedding)
 
 
 def load_adapter(
-    model: "PreTrainedModel", folder: str | Path, *, gather: Gather = whole
+    model: "PreTrainedModel",
+    folder: str | Path,
+    *,
+    revision: str | None = None,
+    gather: Gather = whole,
 ) -> "PreTrainedModel":
     """Put a saved adapter into a freshly loaded base model and return the model.
 
     Args:
         model: the base that it was trained on.
-        folder: of `save_adapter`, or a training run's.
+        folder: of `save_adapter`, a training run's, PEFT's prompt tuning, or what DePT's and
+            ADePT's authors save; or 'user/repo' on the hub.
+        revision: the adapter's commit on the hub.
         gather: as in `inject_adapter`.
 
     Raises:
-        InputError: for a missing or damaged adapter, or one of another base.
+        InputError: for a missing or damaged adapter, or one of another base. What other tools save
+            says nothing of the base but its width.
     """
-    config, table, tensors = read_adapter(folder)
+    folder = adapter_folder(folder, revision)
     base = check_model(model)
     with gather(base.weight) as weight:
-        table.check_same(describe_table(model, weight))
+        there = describe_table(model, weight)
+    if foreign := read_foreign(folder):
+        config, table, tensors = foreign.config, there, foreign.on_table(embed_scale_of(base))
+    else:
+        config, table, tensors = read_adapter(folder)
+        table.check_same(there)
     embedding = AdeptEmbedding(base, config, table)
     copy_values(embedding.saved_values(), tensors, folder)
     return attach(model, embedding)
@@ -173,6 +190,7 @@ def _first_rows(
     weight: Tensor,
     tokenizer: "PreTrainedTokenizerBase | None",
     generator: torch.Generator,
+    embed_scale: float | None,
 ) -> Tensor:
     """Rows [m, d] in the table's units, on the CPU, as `prompt_init` asks."""
     m = config.num_virtual_tokens
@@ -189,9 +207,8 @@ def _first_rows(
     elif config.prompt_init == "standard_normal":
         rows = initializers.normal_rows(m, table.hidden_size, 1.0, generator)
     elif config.prompt_init_adapter:
-        theirs, their_table, tensors = read_adapter(config.prompt_init_adapter)
-        prompt, unit = tensors.get("prompt.weight"), theirs.unit(their_table)
-        rows = initializers.transferred_rows(prompt, unit, (m, table.hidden_size))
+        prompt = saved_prompt(config.prompt_init_adapter, embed_scale)
+        rows = initializers.transferred_rows(prompt, (m, table.hidden_size))
     else:
         rows = initializers.vocab_rows(weight, m, generator)
     return rows.cpu()

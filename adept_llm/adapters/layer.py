@@ -111,6 +111,19 @@ class AdeptEmbedding(nn.Module):
             return rows
         return (rows.to(offset.dtype) + offset * self.unit).to(rows.dtype)
 
+    def offset_factors(self, rows: Tensor, word_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """A [n, k] and B [k, d] with A B the offsets of n words, in the units of the table.
+
+        Args:
+            rows: E[x], [n, d].
+            word_ids: x, [n].
+
+        Raises:
+            InputError: for an offset that depends on more than the word.
+        """
+        left, right = self.offset.factors(self._in_units(rows), word_ids)
+        return left, right * self.unit
+
     def prompt_rows(self, dtype: torch.dtype) -> Tensor:
         """P in the units of the table, [m, d]."""
         prompt: Tensor = self.prompt(self.work_dtype, lambda ids: self._in_units(self.base(ids)))

@@ -7,7 +7,7 @@ text, and its chat template in front of every conversation.
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,8 +84,8 @@ def check_mergeable(config: AdeptConfig) -> None:
     """
     if not METHODS[config.method].offset.merges:
         raise InputError(
-            f"merge: the offset of {config.method} depends on a word's position, so no table can "
-            "hold it; use the adapter unmerged"
+            f"{config.method}: its offset depends on a word's position, so no table can hold it; "
+            "use the adapter unmerged"
         )
 
 
@@ -144,35 +144,68 @@ def _pad_head(model: "PreTrainedModel", adapter: AdeptEmbedding, virtual: Virtua
 def tokenizer_with_virtual_tokens(
     tokenizer: "PreTrainedTokenizerBase", adapter: AdeptEmbedding
 ) -> "PreTrainedTokenizerBase":
-    """A copy of the tokenizer that puts the virtual tokens in front of every text."""
-    if not getattr(tokenizer, "is_fast", False):
-        raise InputError("merge: needs a fast tokenizer (tokenizer.json)")
+    """A copy of the tokenizer that puts the virtual tokens in front of every text.
+
+    Raises:
+        InputError: for a tokenizer that is slow or larger than the table.
+    """
     m, first = adapter.config.num_virtual_tokens, adapter.table.vocab_size
+    longer = with_further_tokens(tokenizer, first, m)
+    return with_prefix(longer, {virtual_token_name(i): first + i for i in range(m)})
+
+
+def with_further_tokens(
+    tokenizer: "PreTrainedTokenizerBase", first: int, count: int
+) -> "PreTrainedTokenizerBase":
+    """A tokenizer that has the special tokens <|adept_0|>.. as ids first, first + 1, ..
+
+    Args:
+        tokenizer: a fast one; it is not changed.
+        first: at least its length.
+        count: how many; with none it is given back as it is.
+
+    Raises:
+        InputError: for a tokenizer that is slow or larger than the table.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError("tokenizer: virtual tokens need a fast one (tokenizer.json)")
     if len(tokenizer) > first:
-        raise InputError(
-            f"merge: the tokenizer has {len(tokenizer)} tokens, the table {first} rows"
-        )
-    if m == 0:
+        raise InputError(f"tokenizer: has {len(tokenizer)} tokens, the table {first} rows")
+    if not count:
         return tokenizer
     import copy
 
     from tokenizers import AddedToken
 
+    longer = copy.deepcopy(tokenizer)
+    # a table may have more rows than its tokenizer has tokens: fill the gap, so that ids agree
+    filler = [f"<|adept_unused_{i}|>" for i in range(first - len(longer))]
+    names = [virtual_token_name(i) for i in range(count)]
+    longer.add_tokens([AddedToken(n, special=True, normalized=False) for n in filler + names])
+    return longer
+
+
+def with_prefix(
+    tokenizer: "PreTrainedTokenizerBase", tokens: Mapping[str, int]
+) -> "PreTrainedTokenizerBase":
+    """A tokenizer that puts some of its tokens in front of every text and conversation.
+
+    Args:
+        tokenizer: a fast one; it is not changed.
+        tokens: name -> id, in order.
+    """
+    if not tokens:
+        return tokenizer
     from adept_llm.compat.tokenizers import with_backend
 
-    merged = copy.deepcopy(tokenizer)
-    # a table may have more rows than its tokenizer has tokens: fill the gap, so that ids agree
-    filler = [f"<|adept_unused_{i}|>" for i in range(first - len(merged))]
-    names = [virtual_token_name(i) for i in range(m)]
-    merged.add_tokens([AddedToken(n, special=True, normalized=False) for n in filler + names])
-    content = json.loads(merged.backend_tokenizer.to_str())
-    content["post_processor"] = _with_prefix(content["post_processor"], names, first)
-    merged = with_backend(merged, json.dumps(content))
-    merged.chat_template = _prefixed_chat_template(merged.chat_template, "".join(names))
-    return merged
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    content["post_processor"] = _with_prefix(content["post_processor"], tokens)
+    prefixed = with_backend(tokenizer, json.dumps(content))
+    prefixed.chat_template = _prefixed_chat_template(tokenizer.chat_template, "".join(tokens))
+    return prefixed
 
 
-def _with_prefix(processor: dict[str, Any] | None, names: list[str], first: int) -> dict[str, Any]:
+def _with_prefix(processor: dict[str, Any] | None, tokens: Mapping[str, int]) -> dict[str, Any]:
     """A post-processor that writes [virtual tokens] in front of what the given one writes.
 
     A template that is there already is extended: two in a row break on a pair of texts.
@@ -190,11 +223,11 @@ def _with_prefix(processor: dict[str, Any] | None, names: list[str], first: int)
             "special_tokens": {},
         }
         chain = [*chain, template]
-    prefix = [{"SpecialToken": {"id": name, "type_id": 0}} for name in names]
+    prefix = [{"SpecialToken": {"id": name, "type_id": 0}} for name in tokens]
     for form in ("single", "pair"):
         template[form] = prefix + template[form]
-    for i, name in enumerate(names):
-        template["special_tokens"][name] = {"id": name, "ids": [first + i], "tokens": [name]}
+    for name, token in tokens.items():
+        template["special_tokens"][name] = {"id": name, "ids": [token], "tokens": [name]}
     return {"type": "Sequence", "processors": chain}
 
 

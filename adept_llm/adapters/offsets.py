@@ -25,6 +25,10 @@ class NoOffset(OffsetForm):
     def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> None:
         """None."""
 
+    def factors(self, rows: Tensor, word_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Of rank 0."""
+        return rows[:, :0], rows.new_zeros(0, rows.shape[1])
+
 
 class NetworkOffset(OffsetForm):
     """ADePT (Tang, Hu and Liu, ICLR 2025): one small network, shared by all words, moves each.
@@ -57,9 +61,20 @@ class NetworkOffset(OffsetForm):
     def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> Tensor:
         """Compute relu(rows W1 + b1) W2 + b2, [..., d] -> [..., d]."""
         dtype = rows.dtype
+        return torch.matmul(self._hidden(rows), self.w2.to(dtype)) + self.b2.to(dtype)
+
+    def factors(self, rows: Tensor, word_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """[H, 1] of rank r + 1, and [W2; b2]: for a fixed table the network's inside is a table."""
+        dtype = rows.dtype
+        hidden = self._hidden(rows)
+        left = torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1)
+        return left, torch.cat([self.w2.to(dtype), self.b2.to(dtype)[None]])
+
+    def _hidden(self, rows: Tensor) -> Tensor:
+        """H, what lies behind the activation, [..., d] -> [..., r]."""
+        dtype = rows.dtype
         hidden = torch.matmul(rows, self.w1.to(dtype)) + self.b1.to(dtype)  # [..., columns * r]
-        hidden = F.dropout(hidden, self.dropout, self.training)
-        return torch.matmul(self.activation(hidden), self.w2.to(dtype)) + self.b2.to(dtype)
+        return self.activation(F.dropout(hidden, self.dropout, self.training))
 
     def activation(self, hidden: Tensor) -> Tensor:
         """Pre-activations [..., columns * r] -> [..., r]."""
@@ -136,6 +151,13 @@ class PositionOffset(OffsetForm):
         picked = F.embedding(positions.clamp(0, self.num_positions - 1), offsets)
         return self.scale * picked * inside[..., None]
 
+    def factors(self, rows: Tensor, word_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """None: the offset is another one at each position."""
+        raise InputError(
+            "dept: its offset depends on a word's position, so no table can hold it; "
+            "use the adapter unmerged"
+        )
+
 
 class WordOffset(OffsetForm):
     """LoRA of the embedding layer (Hu et al., ICLR 2022, on E): a low-rank offset by the word.
@@ -160,3 +182,7 @@ class WordOffset(OffsetForm):
     def forward(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None) -> Tensor:
         """A[x] B, [..., d]."""
         return torch.matmul(F.embedding(word_ids, self.a).to(rows.dtype), self.b.to(rows.dtype))
+
+    def factors(self, rows: Tensor, word_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """A[x] and B, which they are made of."""
+        return F.embedding(word_ids, self.a).to(rows.dtype), self.b.to(rows.dtype, copy=True)

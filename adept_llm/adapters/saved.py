@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters.config import AdeptConfig, BaseTable, config_from_json, config_to_json
+from adept_llm.adapters.foreign import read_foreign
 from adept_llm.adapters.layer import AdeptEmbedding, get_adapter
 from adept_llm.errors import InputError
 from adept_llm.files import write_files
+from adept_llm.hub import adapter_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,13 +70,15 @@ def read_adapter(folder: str | Path) -> tuple[AdeptConfig, BaseTable, dict[str, 
     from safetensors.torch import load_file
 
     folder = Path(folder)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise InputError(f"adapter: {folder} has no {name}; give a folder of save_adapter")
+    _check_there(folder, CONFIG_FILE)
     try:
-        config, table = config_from_json(json.loads((folder / CONFIG_FILE).read_bytes()))
+        content = json.loads((folder / CONFIG_FILE).read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"adapter: {folder / CONFIG_FILE} is not JSON ({error})") from error
+    if isinstance(content, dict) and "peft_type" in content:
+        raise InputError(f"adapter: {folder} is another tool's; `adept-llm import` converts it")
+    _check_there(folder, WEIGHTS_FILE)
+    config, table = config_from_json(content)
     try:
         tensors = load_file(folder / WEIGHTS_FILE)
     except (SafetensorError, OSError) as error:
@@ -86,6 +90,34 @@ def read_adapter(folder: str | Path) -> tuple[AdeptConfig, BaseTable, dict[str, 
                 "training went wrong: take an earlier checkpoint, or train with lower rates"
             )
     return config, table, tensors
+
+
+def _check_there(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise InputError(f"adapter: {folder} has no {name}; give a folder of save_adapter")
+
+
+def saved_prompt(name: str, embed_scale: float | None = None) -> Tensor:
+    """The rows of a saved adapter's prompt, of this package or another tool, [m, d].
+
+    Args:
+        name: its folder, or 'user/repo' on the hub.
+        embed_scale: the constant of the layer that they are for, see `foreign.Foreign.on_table`.
+
+    Raises:
+        InputError: for an adapter that cannot be read, or makes its prompt from other values.
+    """
+    folder = adapter_folder(name)
+    if foreign := read_foreign(folder):
+        return foreign.on_table(embed_scale)["prompt.weight"]
+    config, table, tensors = read_adapter(folder)
+    prompt = tensors.get("prompt.weight")
+    if prompt is None:
+        raise InputError(
+            "prompt_init_adapter: its method makes its prompt from other values; take an adapter "
+            "of adept, dept, embedding_lora or prompt_tuning"
+        )
+    return prompt * config.unit(table)
 
 
 def read_trained(adapter: AdeptEmbedding, folder: str | Path) -> dict[str, Tensor]:

@@ -35,29 +35,32 @@ class VirtualRow:
 
     Attributes:
         row: r, [d], in the head's dtype.
-        margin: Smallest logit of a word less that of r, over positions that r was not made from;
-            None where a bias keeps the tokens down, or where nothing could be measured.
+        share: How likely one such token is drawn at temperature 2, on average over positions that r
+            was not made from; None where a bias keeps the tokens down, or nothing was measured.
+        margin: Smallest logit of a word less that of r, over the same positions.
         positions: How many these are.
         bias: Of the tokens, where the head has biases.
     """
 
     row: Tensor
-    margin: float | None = None
+    share: float | None = None
+    margin: float = 0.0
     positions: int = 0
     bias: float | None = None
 
     def __str__(self) -> str:
         if self.bias is not None:
             return f"virtual tokens: never sampled, their bias in the head is {self.bias:g}"
-        if self.margin is None:
+        if self.share is None:
             return (
                 "virtual tokens: nothing was measured for this architecture, so only the "
                 "suppress_tokens of generation_config.json keeps them from being sampled"
             )
         where = "below" if self.margin >= 0 else "above"
         return (
-            f"virtual tokens: their logits stay {abs(self.margin):.1f} {where} the lowest of a "
-            f"word at the worst of {self.positions} positions of text"
+            f"virtual tokens: at temperature {TEMPERATURE:g} each is drawn with a probability of "
+            f"{self.share:.0e} where nothing suppresses them; at the worst of {self.positions} "
+            f"positions its logit lies {abs(self.margin):.1f} {where} the lowest of a word"
         )
 
 
@@ -119,40 +122,59 @@ def virtual_row(
         ids: As `measuring_ids` gives them.
     """
     generator = torch.Generator().manual_seed(0)
-    found, bounds = [], []
+    rounds = []
     for _ in range(ROUNDS + 1):
         states = read(ids)
-        lowest, drawn = _lowest_and_drawn(states, head(), generator)
-        found.append(states)
-        bounds.append(lowest)
+        said = _said(states, head(), generator)
+        rounds.append((states, said.lowest, said.total))
         # each token is drawn after those before it, of the round before
-        ids = torch.cat([ids[:, : ids.shape[1] - drawn.shape[1] + 1], drawn[:, :-1]], 1)
+        ids = torch.cat([ids[:, : ids.shape[1] - states.shape[1] + 1], said.drawn[:, :-1]], 1)
     held_out = torch.arange(len(ids)) % HELD_OUT == HELD_OUT - 1
-    states, lowest = (torch.cat([one[~held_out] for one in each]) for each in (found, bounds))
+    states, lowest, _ = (
+        torch.cat([x[~held_out] for x in one]) for one in zip(*rounds, strict=True)
+    )
     states, lowest = states.flatten(0, 1), lowest.flatten()
     rare = _least_likely(states.mean(0), head())
     change = shortest_below(states, lowest - MARGIN - states @ rare.float())
     row = (rare.float() + change).to(rare.dtype)
-    states, lowest = (torch.cat([one[held_out] for one in each]) for each in (found, bounds))
-    gaps = lowest - states @ row.float()
-    return VirtualRow(row, float(gaps.min()), gaps.numel())
+    states, lowest, total = (
+        torch.cat([x[held_out] for x in one]) for one in zip(*rounds, strict=True)
+    )
+    virtual = states @ row.float()
+    share = (virtual / TEMPERATURE - total).exp().mean()
+    return VirtualRow(row, float(share), float((lowest - virtual).min()), virtual.numel())
 
 
-def _lowest_and_drawn(
-    states: Tensor, head: Iterable[Tensor], generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """The lowest logit at each position, and a token that is drawn there; both [texts, length]."""
+@dataclass(frozen=True)
+class _Said:
+    """What a head says at each position, [texts, length] each.
+
+    Attributes:
+        lowest: The lowest logit.
+        total: Logarithm of the sum of all exponentials at the temperature.
+        drawn: A token that is drawn there.
+    """
+
+    lowest: Tensor
+    total: Tensor
+    drawn: Tensor
+
+
+def _said(states: Tensor, head: Iterable[Tensor], generator: torch.Generator) -> _Said:
     lowest = torch.full(states.shape[:2], torch.inf)
     best, drawn, first = -lowest, torch.zeros(states.shape[:2], dtype=torch.long), 0
+    total = -lowest
     for rows in head:
         logits = states @ rows.float().cpu().T
         lowest = torch.minimum(lowest, logits.amin(-1))
+        logits /= TEMPERATURE
+        total = torch.logaddexp(total, logits.logsumexp(-1))
         # the largest of logits with Gumbel's noise is a draw from their softmax
         noise = torch.empty_like(logits).exponential_(generator=generator).log_()
-        value, index = (logits / TEMPERATURE - noise).max(-1)
+        value, index = (logits - noise).max(-1)
         drawn = torch.where(value > best, index + first, drawn)
         best, first = torch.maximum(best, value), first + len(rows)
-    return lowest, drawn
+    return _Said(lowest, total, drawn)
 
 
 def _least_likely(state: Tensor, head: Iterable[Tensor]) -> Tensor:

@@ -15,6 +15,8 @@ COMMANDS = {
     "train": "tune an adapter on a frozen model",
     "evaluate": "metrics of a tuned model on a split or a file",
     "generate": "answers of a tuned model to a prompt or a file",
+    "export": "a tuned model for other programs, in several formats",
+    "import": "an adapter of PEFT, or of DePT's or ADePT's authors, becomes one of this package",
     "merge": "base model and adapter become a stock checkpoint",
     "report": "a page or a table about finished runs",
     "estimate": "parameters and memory of a run, without the weights",

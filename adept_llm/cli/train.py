@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 from transformers.utils import logging
 
-from adept_llm.adapters import AdeptConfig, inject_adapter, read_adapter
+from adept_llm.adapters import AdeptConfig, inject_adapter, saved_prompt
 from adept_llm.adapters.methods import METHODS
 from adept_llm.base.loading import (
     check_context,
@@ -215,7 +215,7 @@ def check_base(
     """
     check_choices(args)
     if config.prompt_init_adapter:
-        read_adapter(config.prompt_init_adapter)
+        saved_prompt(config.prompt_init_adapter)
     name = base.model_name_or_path
     model_config = known_shape(name) or load_config(name, base.model_revision)
     dtype = pick_dtype(base.dtype, model_config)

@@ -1,59 +1,124 @@
-"""The model card of what leaves the toolkit: what it is, how it was tuned, how it is used."""
+"""Model cards of exported folders."""
 
-import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 from adept_llm import __version__
 from adept_llm.adapters.virtual_head import VirtualRow
+from adept_llm.card import CARD_FILE, model_card, named, plain_card
 from adept_llm.tuned import Tuned
 
 
-def model_card(tuned: Tuned, virtual: VirtualRow) -> str:
-    """README.md of a merged model, with what the run's record knows.
+def write_card(tuned: Tuned, target: Path, library: str, what: str, use: Sequence[str]) -> None:
+    """Write README.md.
 
     Args:
-        tuned: The adapter, and what its base is called.
-        virtual: The row of its virtual tokens in the head.
+        tuned: What is exported.
+        target: The folder.
+        library: What reads it, by the hub's name of it.
+        what: What it is, as a sentence goes on that begins with the base and its tuned layer.
+        use: Paragraphs: how it is used and served.
     """
-    config, record = tuned.config, tuned.record
-    front = {"base_model": tuned.name_or_path, "library_name": "transformers"}
-    tags = ["adept_llm", config.method]
-    lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in front.items())]
-    lines += ["pipeline_tag: text-generation", f"tags: {json.dumps(tags)}", "---", ""]
-    lines += [
-        f"# {tuned.name_or_path.rstrip('/').rsplit('/', 1)[-1]}, tuned by {config.method}",
+    first = (
+        f"`{tuned.name_or_path}`{named(tuned.revision)} with its embedding layer tuned by "
+        f"adept_llm {__version__}{what}"
+    )
+    adapter = asdict(tuned.config)
+    card = model_card(tuned.name_or_path, adapter, library, [first, *use], tuned.record)
+    (target / CARD_FILE).write_text(card, "utf-8")
+
+
+def write_merged_card(tuned: Tuned, target: Path, virtual: VirtualRow) -> None:
+    """README.md of a merged model, and what keeps its virtual tokens from being sampled."""
+    what = (
+        " and merged into its table: a stock model of transformers, which needs no other package."
+    )
+    m = tuned.config.num_virtual_tokens
+    use = (
+        f"The {m} trained virtual tokens are the special tokens `<|adept_0|>`.. behind the base's "
+        "vocabulary; the tokenizer puts them in front of each text by itself, before BOS. "
+        f"V{str(virtual)[1:]}."
+        if m
+        else "There are no virtual tokens: texts are those of the base."
+    )
+    write_card(tuned, target, "transformers", what, [use])
+
+
+def write_extended_card(tuned: Tuned, target: Path, more: int) -> None:
+    """README.md of an extended base, which knows no adapter."""
+    base = tuned.name_or_path
+    text = (
+        f"`{base}`{named(tuned.revision)} with {more} rows of zeros behind its table, and a head "
+        "of its own; all other weights are the base's. It carries the adapters that `adept-llm "
+        "export --format lora --extended_base` writes; their prompts take the place of the first "
+        "of these rows. Its tokenizer knows them as `<|adept_0|>`.. and puts "
+        "nothing in front of a text."
+    )
+    (target / CARD_FILE).write_text(plain_card(base, "transformers", [text]), "utf-8")
+
+
+def write_lora_card(
+    tuned: Tuned, target: Path, carrier: str, rank: int, places: Sequence[int]
+) -> None:
+    """README.md of a LoRA.
+
+    Args:
+        tuned: What is exported.
+        target: The folder.
+        carrier: The model that it is loaded on.
+        rank: Its rank.
+        places: Ids of the tokens that hold the prompt.
+    """
+    what = (
+        f", as a LoRA of rank {rank} of the embedding layer in PEFT's format (fp32, scaling 1). "
+        f"It is loaded on `{carrier}`, beside those of other tasks."
+    )
+    code = [
+        "```python",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
+        f"model = AutoModelForCausalLM.from_pretrained({carrier!r})",
+        'model = PeftModel.from_pretrained(model, "this folder")',
+        'tokenizer = AutoTokenizer.from_pretrained("this folder")',
+        "```",
     ]
-    lines += [
-        f"`{tuned.name_or_path}`{_at(tuned.revision)} with its embedding layer tuned by "
-        f"adept_llm {__version__} and merged into its table: a stock model of "
-        "transformers, which needs no other package.",
+    prompt = "There are no virtual tokens: texts are those of the base."
+    if places:
+        prompt = (
+            f"Each text begins with the {len(places)} tokens {_spans(places)}, before BOS, which "
+            "only mean something to this adapter. The tokenizer in this folder puts them there by "
+            "itself, and its chat template in front of each conversation. A server that has one "
+            "tokenizer for all adapters has to be given ids, or the text with these tokens and BOS "
+            "written out and `add_special_tokens` off."
+        )
+    write_card(tuned, target, "peft", what, ["\n".join(code), prompt])
+
+
+def write_peft_card(tuned: Tuned, target: Path) -> None:
+    """README.md of a prompt in PEFT's format."""
+    m = tuned.config.num_virtual_tokens
+    at = f", revision={tuned.revision!r}" if tuned.revision else ""
+    code = [
+        "```python",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
         "",
-        f"The {config.num_virtual_tokens} trained virtual tokens are the special tokens "
-        "`<|adept_0|>`.. behind the base's vocabulary; the tokenizer puts them in front of each "
-        f"text by itself, before BOS. V{str(virtual)[1:]}."
-        if config.num_virtual_tokens
-        else "There are no virtual tokens: texts are those of the base.",
+        f"model = AutoModelForCausalLM.from_pretrained({tuned.name_or_path!r}{at})",
+        'model = PeftModel.from_pretrained(model, "this folder")',
+        "```",
     ]
-    if record:
-        data = record.arguments.get("data", {})
-        task = data.get("task") or data.get("train_file")
-        lines += ["", "| | |", "| --- | --- |"]
-        rows: dict[str, Any] = {
-            "learnt": task, "template": record.data.template,
-            "training rows": record.data.train_rows,
-            "bottleneck size": config.bottleneck_size or None, "date": record.date,
-            **_metrics("validation", (record.results or {}).get("after")),
-            **_metrics("test", (record.results or {}).get("test")),
-        }  # fmt: skip
-        lines += [f"| {name} | {value} |" for name, value in rows.items() if value is not None]
-    return "\n".join(lines) + "\n"
+    what = f", as {m} rows of PEFT's prompt tuning, which PEFT puts in front of each text."
+    write_card(tuned, target, "peft", what, ["\n".join(code)])
 
 
-def _at(revision: str | None) -> str:
-    return f" at `{revision}`" if revision else ""
-
-
-def _metrics(split: str, values: Mapping[str, float] | None) -> dict[str, str]:
-    return {f"{split} {name}": f"{value:.4f}" for name, value in (values or {}).items()}
+def _spans(ids: Sequence[int]) -> str:
+    """Ids as spans: 5..8, 11."""
+    spans: list[list[int]] = []
+    for i in ids:
+        if spans and i == spans[-1][-1] + 1:
+            spans[-1][1:] = [i]
+        else:
+            spans.append([i])
+    return ", ".join("..".join(map(str, span)) for span in spans)

@@ -20,13 +20,12 @@ from adept_llm.adapters.merge import (
     check_mergeable,
     merged_blocks,
     tokenizer_with_virtual_tokens,
-    virtual_token_name,
 )
 from adept_llm.adapters.saved import copy_values, read_adapter
 from adept_llm.adapters.virtual_head import VirtualRow
 from adept_llm.base.table import INDEX
 from adept_llm.errors import InputError
-from adept_llm.export.card import model_card
+from adept_llm.export.card import write_merged_card
 from adept_llm.export.safetensors_files import (
     DTYPES,
     Stored,
@@ -63,32 +62,23 @@ def merge_stored(tuned: Tuned, base: StoredBase, target: Path) -> None:
             is too small.
     """
     check_mergeable(tuned.config)
-    adapter = stored_adapter(tuned, base)
-    check_room(base, adapter, target)
-    tied = bool(tuned.base_config.tie_word_embeddings)
-    virtual = streamed_row(tuned, base, adapter)
-    log.info("%s", virtual)
-    for name in base.files:
-        changed = changes(adapter, base, base.files[name], tied, virtual)
-        copy_with(base.folder / name, target / name, changed)
-    write_index(base, target)
-    write_configurations(tuned, adapter, base.folder, target)
-    write_tokenizer(tuned.tokenizer, adapter, base.folder, target)
-    (target / "README.md").write_text(model_card(tuned, virtual), "utf-8")
+    adapter = adapter_over(base.read_table(), tuned)
+    m = adapter.config.num_virtual_tokens
+    check_room(base, m, target)
+    virtual = streamed_row(tuned, base, adapter, m)
+    write_weights(base, target, m, merged_blocks(adapter), virtual)
+    write_configurations(base, target, m)
+    tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, adapter)
+    write_tokenizer(tokenizer, len(tuned.tokenizer), base.folder, target)
+    write_merged_card(tuned, target, virtual)
 
 
-def stored_adapter(tuned: Tuned, base: StoredBase) -> AdeptEmbedding:
-    """The adapter over the stored table, which is read where it is asked for.
+def adapter_over(weight: Tensor, tuned: Tuned) -> AdeptEmbedding:
+    """An adapter over a table [V, d], which is not copied; in evaluation mode.
 
     Raises:
         InputError: for an adapter of another base.
     """
-    from safetensors import safe_open
-
-    stored = base.tensor(base.table)
-    assert stored is not None
-    with safe_open(stored.file, framework="pt") as file:
-        weight: Tensor = file.get_tensor(base.table)  # a map of the file, no copy
     config, table, tensors = read_adapter(tuned.folder)
     table.check_same(BaseTable(len(weight), weight.shape[1], root_mean_square(weight)))
     adapter = AdeptEmbedding(nn.Embedding.from_pretrained(weight), config, table)
@@ -96,66 +86,90 @@ def stored_adapter(tuned: Tuned, base: StoredBase) -> AdeptEmbedding:
     return adapter.eval()
 
 
-def check_room(base: StoredBase, adapter: AdeptEmbedding, target: Path) -> None:
-    """Refuse a disk on which the model would not fit, before hours of writing.
+def check_room(base: StoredBase, more: int, target: Path) -> None:
+    """Refuse a disk on which a base would not fit with a longer table and a head of its own.
+
+    Args:
+        base: The base.
+        more: Rows that come behind its table.
+        target: Where to.
 
     Raises:
         InputError: saying what is needed and what is there.
     """
     size = sum(one.size for tensors in base.files.values() for one in tensors.values())
-    weight = adapter.base.weight
-    need = size + 2 * weight.element_size() * weight[0].numel() * (
-        len(weight) * (base.tensor(base.head) is None) + adapter.config.num_virtual_tokens
-    )
+    rows = base.rows
+    own_head = rows if base.tensor(base.head) is None else 0
+    need = size + base.stored_table.size // rows * (own_head + 2 * more)
     free = shutil.disk_usage(target).free
     if need > free:
         raise InputError(
-            f"output_dir: the merged model needs {need / 1e9:.1f} GB, {target} has "
+            f"output_dir: the model needs {need / 1e9:.1f} GB, {target.parent} has "
             f"{free / 1e9:.1f} GB; name a folder with room"
         )
 
 
+def write_weights(
+    base: StoredBase, target: Path, more: int, table: Iterator[Tensor], virtual: VirtualRow
+) -> None:
+    """Copy a base's weights with another table, and a head that is longer and its own.
+
+    Args:
+        base: The base.
+        target: A folder.
+        more: Rows that come behind the table and the head.
+        table: The longer table's rows, in order, in its dtype; read once.
+        virtual: What the head says of them.
+    """
+    if more:
+        log.info("%s", virtual)
+    for name in base.files:
+        changed = changes(base, base.files[name], more, table, virtual)
+        copy_with(base.folder / name, target / name, changed)
+    write_index(base, target)
+
+
 def changes(
-    adapter: AdeptEmbedding,
     base: StoredBase,
     tensors: dict[str, Stored],
-    tied: bool,
+    more: int,
+    table: Iterator[Tensor],
     virtual: VirtualRow,
 ) -> dict[str, Written]:
     """What stands in one of the base's files in another form, or is new there.
 
     Args:
-        adapter: What is merged.
-        base: The base.
+        base: The base; where its head is the table itself, it becomes a tensor of its own.
         tensors: Of the file.
-        tied: Whether the head is the table itself; it then becomes a tensor of its own.
-        virtual: The head's row for virtual tokens.
+        more: As in `write_weights`.
+        table: Likewise.
+        virtual: Likewise.
     """
-    m, found = adapter.config.num_virtual_tokens, {}
+    found = {}
     if base.table in tensors:
-        table = tensors[base.table]
-        shape = (table.shape[0] + m, *table.shape[1:])
-        found[base.table] = Written(table.dtype, shape, merged_blocks(adapter))
+        stored = tensors[base.table]
+        shape = (stored.shape[0] + more, *stored.shape[1:])
+        found[base.table] = Written(stored.dtype, shape, table)
     bias = base.head.removesuffix("weight") + "bias"
     longer = {name: tensors[name] for name in (base.head, bias) if name in tensors}
     # a tied head that is stored all the same keeps its place, in whichever file
-    if tied and (base.head in longer or (base.table in tensors and not base.tensor(base.head))):
-        one = base.tensor(base.table)
-        assert one is not None
-        longer[base.head] = one
+    if base.tied and (
+        base.head in longer or (base.table in tensors and not base.tensor(base.head))
+    ):
+        longer[base.head] = base.stored_table
     for name, one in longer.items():
-        more = virtual.row if name == base.head else torch.tensor(virtual.bias)
-        pieces = lengthened(one, more, m)
-        found[name] = Written(one.dtype, (one.shape[0] + m, *one.shape[1:]), pieces)
+        row = virtual.row if name == base.head else torch.tensor(virtual.bias)
+        rows = lengthened(one, more, row.to(DTYPES[one.dtype])[None])
+        found[name] = Written(one.dtype, (one.shape[0] + more, *one.shape[1:]), rows)
     return found
 
 
-def lengthened(stored: Stored, more: Tensor, times: int) -> Iterator[Tensor]:
-    """The rows of a stored tensor, and one so many times more."""
+def lengthened(stored: Stored, more: int, row: Tensor) -> Iterator[Tensor]:
+    """The rows of a stored tensor, and one row [1, ..] so many times behind them."""
     for first, last in row_blocks(stored.shape[0], BLOCK_ROWS):
         yield stored.rows(first, last)
-    if times:
-        yield more.to(DTYPES[stored.dtype]).expand(times, *stored.shape[1:])
+    if more:
+        yield row.expand(more, *row.shape[1:])
 
 
 def write_index(base: StoredBase, target: Path) -> None:
@@ -173,53 +187,61 @@ def write_index(base: StoredBase, target: Path) -> None:
     (target / INDEX).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def write_configurations(tuned: Tuned, adapter: AdeptEmbedding, source: Path, target: Path) -> None:
+def write_configurations(base: StoredBase, target: Path, more: int) -> None:
     """config.json of a longer table and an own head; generation_config.json without P's tokens."""
     from transformers import GenerationConfig
 
+    source, rows = base.folder, base.rows
     content = json.loads((source / "config.json").read_bytes())
-    content["vocab_size"] = adapter.table.vocab_size + adapter.config.num_virtual_tokens
+    content["vocab_size"] = rows + more
     content["tie_word_embeddings"] = False
     (target / "config.json").write_text(json.dumps(content, indent=2) + "\n")
     if (source / "generation_config.json").is_file():
         generation = GenerationConfig.from_pretrained(source)
     else:
-        generation = GenerationConfig.from_model_config(tuned.base_config)
-    if adapter.config.num_virtual_tokens:
-        generation.suppress_tokens = [
-            *(generation.suppress_tokens or []), *adapter.virtual_token_ids
-        ]  # fmt: skip
+        generation = GenerationConfig.from_model_config(base.config)
+    if more:
+        suppressed = generation.suppress_tokens or []
+        generation.suppress_tokens = [*suppressed, *range(rows, rows + more)]
     generation.save_pretrained(target)
 
 
 def write_tokenizer(
-    tokenizer: "PreTrainedTokenizerBase", adapter: AdeptEmbedding, source: Path, target: Path
+    tokenizer: "PreTrainedTokenizerBase", known: int, source: Path, target: Path
 ) -> None:
-    """The tokenizer that writes P by itself, and the files that other programs read instead.
+    """A tokenizer, and the files that other programs read instead.
 
     llama.cpp's converter takes tokenizer.model where there is one, with the ids of further tokens
     from added_tokens.json; without them it reads tokenizer.json of a SentencePiece model wrongly.
-    transformers before 5 rebuilds a LlamaTokenizer from its parts, and P is lost: the class that
-    reads tokenizer.json as it stands keeps it in all versions.
+
+    Args:
+        tokenizer: With the virtual tokens.
+        known: Tokens of the base's.
+        source: The base's folder.
+        target: Where to.
     """
-    merged = tokenizer_with_virtual_tokens(tokenizer, adapter)
-    merged.save_pretrained(target)
+    save_tokenizer(tokenizer, target)
     for pattern in COPIED:
         for path in source.glob(pattern):
             shutil.copyfile(path, target / path.name)
-    m = adapter.config.num_virtual_tokens
-    if not m:
-        return
+    more = {name: i for name, i in tokenizer.get_added_vocab().items() if i >= known}
+    if more:
+        own = source / ADDED_TOKENS
+        ids = (json.loads(own.read_bytes()) if own.is_file() else {}) | more
+        (target / ADDED_TOKENS).write_text(json.dumps(ids, indent=2) + "\n", "utf-8")
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", target: Path) -> None:
+    """A tokenizer as every version of transformers reads it.
+
+    Those before 5 rebuild a LlamaTokenizer from its parts, and what stands in front of texts is
+    lost: the class that reads tokenizer.json as it stands keeps it.
+    """
+    tokenizer.save_pretrained(target)
     path = target / "tokenizer_config.json"
     content = json.loads(path.read_bytes())
     content["tokenizer_class"] = "PreTrainedTokenizerFast"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    known = len(tokenizer)
-    own = source / ADDED_TOKENS
-    ids = json.loads(own.read_bytes()) if own.is_file() else {}
-    ids |= {name: i for name, i in merged.get_added_vocab().items() if i >= known}
-    assert virtual_token_name(m - 1) in ids
-    (target / ADDED_TOKENS).write_text(json.dumps(ids, indent=2) + "\n", "utf-8")
 
 
 def as_stored(tuned: Tuned) -> Tuned:

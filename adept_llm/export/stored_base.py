@@ -1,4 +1,4 @@
-"""A base as its files lie there: which tensors, in which file, and which of them is the table."""
+"""A base as it lies in its files: which tensors, in which, and which are its table and its head."""
 
 import json
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from adept_llm.base.loading import base_folder
 from adept_llm.base.memory import meta_model
 from adept_llm.base.table import INDEX, WEIGHTS
 from adept_llm.errors import InputError
@@ -20,12 +21,14 @@ class StoredBase:
 
     Attributes:
         folder: With config.json and the rest.
+        config: What config.json says.
         files: File name -> its tensors by name.
         table: Name of the input table.
         head: Name of the head, which may be missing where it is tied.
     """
 
     folder: Path
+    config: Any
     files: dict[str, dict[str, Stored]]
     table: str
     head: str
@@ -55,7 +58,32 @@ class StoredBase:
         stored = {name for tensors in files.values() for name in tensors}
         if table not in stored or not (config.tie_word_embeddings or head in stored):
             return None
-        return cls(folder, files, table, head)
+        return cls(folder, config, files, table, head)
+
+    @property
+    def tied(self) -> bool:
+        """Whether its head is the table itself."""
+        return bool(self.config.tie_word_embeddings)
+
+    @property
+    def stored_table(self) -> Stored:
+        """The input table."""
+        found = self.tensor(self.table)
+        assert found is not None
+        return found
+
+    @property
+    def rows(self) -> int:
+        """Of the input table."""
+        return self.stored_table.shape[0]
+
+    def read_table(self) -> Tensor:
+        """The input table [V, d], a map of its file and no copy."""
+        from safetensors import safe_open
+
+        with safe_open(self.stored_table.file, framework="pt") as file:
+            found: Tensor = file.get_tensor(self.table)
+        return found
 
     def tensor(self, name: str) -> Stored | None:
         """A tensor by name."""
@@ -64,3 +92,18 @@ class StoredBase:
 
 def _name_of(model: nn.Module, layer: nn.Module) -> str:
     return next(name for name, module in model.named_modules() if module is layer) + ".weight"
+
+
+def find_stored(name_or_path: str, revision: str | None, config: Any) -> StoredBase:
+    """The files of a base, which is downloaded where it is not here.
+
+    Raises:
+        InputError: for files that call the table or the head otherwise than the model does.
+    """
+    base = StoredBase.find(base_folder(name_or_path, revision), config)
+    if base is None:
+        raise InputError(
+            f"model_name_or_path: {name_or_path} has no safetensors whose names are those of the "
+            "model; load it with transformers, save_pretrained it, and name that folder"
+        )
+    return base

@@ -26,18 +26,18 @@ from adept_llm.tuned import Tuned
 HEAD_ROWS = 4096
 
 
-def streamed_row(tuned: Tuned, base: StoredBase, adapter: AdeptEmbedding) -> VirtualRow:
+def streamed_row(tuned: Tuned, base: StoredBase, adapter: AdeptEmbedding, more: int) -> VirtualRow:
     """The row that the merged head gets for virtual tokens, see `adapters.virtual_head`.
 
     Args:
         tuned: The adapter, and what its base is called.
         base: That base's files.
         adapter: The adapter over the stored table.
+        more: How many rows the head gets.
     """
-    stored = base.tensor(base.head) or base.tensor(base.table)
-    assert stored is not None
+    stored = base.tensor(base.head) or base.stored_table
     dtype, prefix = DTYPES[stored.dtype], adapter.virtual_token_ids
-    if base.tensor(base.head.removesuffix("weight") + "bias") or not prefix:
+    if base.tensor(base.head.removesuffix("weight") + "bias") or not more:
         return VirtualRow(torch.zeros(stored.shape[1], dtype=dtype), bias=BIAS)
     model = streamed_model(base, tuned.base_config, adapter)
     if model is None:

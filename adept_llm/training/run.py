@@ -1,7 +1,7 @@
 """One tuning run, from an injected model and encoded examples to measured numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from transformers import (
 )
 
 from adept_llm.adapters import get_adapter
+from adept_llm.card import CARD_FILE, adapter_card
 from adept_llm.data import Encoded
 from adept_llm.errors import InputError
 from adept_llm.evaluation.measure import Measure, Numbers
+from adept_llm.files import write_files
 from adept_llm.packing import Batcher
 from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
@@ -105,7 +107,8 @@ def run(
         train: examples to train on.
         batcher: the model's, from `make_batcher`.
         measure: what is measured before and after training, and where the arguments say so.
-        record: of the run so far, laid into its checkpoints.
+        record: of the run so far, laid into its checkpoints; in the end the adapter's model card is
+            made of it.
         stop: with the signals in its hands; by default they are taken over here.
         test: what is measured once, of the trained model.
 
@@ -165,7 +168,15 @@ def run(
         stopped=stop.stopped,
         test=tested,
     )
+    if record and args.should_save and not stop.stopped:
+        _write_card(Path(str(args.output_dir)), record.finished(asdict(result)))
     return trainer, result
+
+
+def _write_card(folder: Path, record: RunRecord) -> None:
+    base = record.base
+    card = adapter_card(base.name_or_path, base.revision, record.adapter, record)
+    write_files(folder, {CARD_FILE: card.encode()})
 
 
 def _logged_loss(args: AdeptTrainingArguments) -> float:

@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, SoftFileLock, Timeout
 
 from adept_llm.adapters.saved import CONFIG_FILE, WEIGHTS_FILE
+from adept_llm.card import CARD_FILE
 from adept_llm.errors import InputError
 from adept_llm.evaluation.answers import PREDICTIONS_FILE
 from adept_llm.record import RECORD_FILE, RunRecord
@@ -91,7 +92,7 @@ def clear(folder: Path) -> None:
     """Delete what a run left in a folder, and nothing else; on rank 0, for all."""
 
     def act() -> None:
-        for name in (RECORD_FILE, *_adapter(), LOG_FILE, PREDICTIONS_FILE):
+        for name in (RECORD_FILE, CARD_FILE, *_adapter(), LOG_FILE, PREDICTIONS_FILE):
             (folder / name).unlink(missing_ok=True)
         for checkpoint in checkpoints(folder):
             remove(checkpoint)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from adept_llm import AdeptConfig, get_adapter, inject_adapter
+from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.adapters import METHODS, AdeptEmbedding, BaseTable
-from tests.builders import CONFIGS, adapted, embedded, prefixed, small_model
+from tests.builders import CONFIGS, VOCAB, WIDTH, adapted, embedded, prefixed, small_model
 
 WIDE = 400  # of a table for statistics
 
@@ -211,3 +211,21 @@ def test_number_of_trained_parameters(method):
     adapter = AdeptEmbedding(nn.Embedding(2, 64), CONFIGS[method], table)
     count = sum(p.numel() for p in adapter.trained_parameters().values())
     assert count == COUNTS[method]
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"dept"}))
+def test_the_factors_of_an_offset_are_the_offset(method):
+    """Rank r + 1 for a network, r for a word's own, 0 for none; in the table's units."""
+    layer = get_adapter(adapted("llama", method))
+    ids = torch.arange(VOCAB)
+    rows = layer.weight.double()
+    left, right = layer.offset_factors(rows, ids)
+    assert torch.allclose(rows + left @ right, layer.adapt_rows(rows, ids), rtol=1e-12, atol=1e-12)
+    r = CONFIGS[method].bottleneck_size
+    assert right.shape == ((r + 1 if method.startswith("adept") else r), WIDTH)
+
+
+def test_an_offset_by_position_has_no_factors():
+    layer = get_adapter(adapted("llama", "dept"))
+    with pytest.raises(InputError, match="depends on a word's position"):
+        layer.offset_factors(layer.weight, torch.arange(VOCAB))

@@ -11,7 +11,7 @@ from adept_llm.adapters.virtual_head import (
     MARGIN,
     TEMPERATURE,
     VirtualRow,
-    _lowest_and_drawn,
+    _said,
     shortest_below,
     virtual_row,
 )
@@ -56,6 +56,10 @@ def test_the_margin_is_measured_on_states_that_were_not_fitted():
     assert found.row.dtype == torch.bfloat16 and len(read) == 3
     assert found.positions == gaps[:, 3::4].numel() == 3 * 2 * 5
     assert found.margin == pytest.approx(float(gaps[:, 3::4].min()))
+    share = ((logits / TEMPERATURE).logsumexp(-1) - (seen @ found.row.float()) / TEMPERATURE)[
+        :, 3::4
+    ]
+    assert found.share == pytest.approx(float((-share).exp().mean()), rel=1e-3)
     fitted = gaps[:, [0, 1, 2, 4, 5, 6]]
     assert fitted.min() > MARGIN - 0.5  # but for rounding
 
@@ -65,11 +69,11 @@ def test_tokens_are_drawn_as_softmax_has_them():
     head = states(6, 3, 0)
     state = states(1, 3, 1).expand(20000, 1, 3)
     generator = torch.Generator().manual_seed(0)
-    lowest, drawn = _lowest_and_drawn(state, head.split(4), generator)
+    said = _said(state, head.split(4), generator)
     logits = state[0, 0] @ head.T
-    share = drawn.flatten().bincount(minlength=6) / len(drawn)
+    share = said.drawn.flatten().bincount(minlength=6) / len(state)
     assert torch.allclose(share, (logits / TEMPERATURE).softmax(0), atol=0.02)
-    assert torch.allclose(lowest, logits.min().expand(20000, 1))
+    assert torch.allclose(said.lowest, logits.min().expand(20000, 1))
 
 
 def test_sampling_hot_writes_no_virtual_token():
@@ -94,9 +98,8 @@ def test_sampling_hot_writes_no_virtual_token():
 
 def test_what_is_said():
     row = torch.zeros(2)
-    assert "5.2 below" in str(VirtualRow(row, 5.2, 10)) and "10 positions" in str(
-        VirtualRow(row, 5.2, 10)
-    )
-    assert "5.2 above" in str(VirtualRow(row, -5.2, 10))
+    told = str(VirtualRow(row, 2e-9, 5.2, 10))
+    assert "of 2e-09" in told and "5.2 below" in told and "worst of 10 positions" in told
+    assert "5.2 above" in str(VirtualRow(row, 2e-9, -5.2, 10))
     assert "nothing was measured" in str(VirtualRow(row))
     assert "-10000" in str(VirtualRow(row, bias=-1e4))

@@ -174,7 +174,9 @@ def test_train_then_merge(capsys, tmp_path, train_file):
     assert main([*map(str, argv), "--num_virtual_tokens", "5"]) == 0
     assert "accuracy after" in capsys.readouterr().out
     out = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert out == ["adapter_config.json", "adapter_model.safetensors", "log.jsonl", "run.json"]
+    adapter = ["adapter_config.json", "adapter_model.safetensors"]
+    assert out == ["README.md", *adapter, "log.jsonl", "run.json"]
+    assert "| validation accuracy |" in (tmp_path / "out" / "README.md").read_text()
     argv = ["merge", "--adapter", tmp_path / "out", "--output_dir", tmp_path / "merged"]
     assert main([*map(str, argv)]) == 0
     assert (tmp_path / "merged" / "model.safetensors").is_file()

@@ -9,15 +9,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from adept_llm import AdeptConfig, get_adapter, inject_adapter, merge_adapter, save_adapter
+from adept_llm import get_adapter, inject_adapter, merge_adapter, save_adapter
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
-from tests.builders import ARCHITECTURES, COMMON
+from tests.builders import ARCHITECTURES, COMMON, CONFIGS
 
 TEXT = "The soup was stale."
 
 
-def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB"):
+def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB", method="adept"):
     """A small base with the demo's tokenizer, in a folder; its adapter in another."""
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     kind, changes = ARCHITECTURES[name]
@@ -27,7 +27,7 @@ def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB"):
     model.save_pretrained(folder / "base", max_shard_size=shard_size)
     tokenizer.save_pretrained(folder / "base")
     model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype)
-    model = inject_adapter(model, AdeptConfig("adept", 5, 3))
+    model = inject_adapter(model, CONFIGS[method])
     with torch.no_grad():
         for value in get_adapter(model).trained_parameters().values():
             value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
@@ -137,7 +137,7 @@ def test_the_card_says_what_it_is(tmp_path):
     base_in(tmp_path)
     assert merge(tmp_path) == 0
     card = (tmp_path / "merged" / "README.md").read_text()
-    assert card.startswith("---\nbase_model: ") and "tuned by adept" in card
+    assert card.startswith('---\nlibrary_name: "transformers"') and "tuned by adept" in card
     assert "5 trained virtual tokens" in card and "| validation" not in card
 
 
@@ -147,7 +147,7 @@ def test_a_missing_shard_another_base_and_a_full_disk_leave_nothing(tmp_path, ca
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     assert merge(tmp_path) == 2
-    assert "the merged model needs 0.0 GB" in capsys.readouterr().err
+    assert "the model needs 0.0 GB" in capsys.readouterr().err
     monkeypatch.undo()
     shard = sorted((tmp_path / "base").glob("*.safetensors"))[1]
     content = shard.read_bytes()

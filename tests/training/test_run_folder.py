@@ -92,7 +92,8 @@ def test_only_what_a_run_left_is_thrown_away(tmp_path):
     write_checkpoint(tmp_path, 4, {"a": b""}, {})
     (tmp_path / ".unfinished-5").mkdir()
     record_of().write(tmp_path)
-    for name in ("adapter_model.safetensors", "adapter_config.json", "log.jsonl", "notes.txt"):
+    left = ("adapter_model.safetensors", "adapter_config.json", "README.md", "log.jsonl")
+    for name in (*left, "notes.txt"):
         (tmp_path / name).write_text("")
     clear(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]

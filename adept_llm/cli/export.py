@@ -1,0 +1,69 @@
+"""adept-llm export RUN --format F --output_dir DIR: a tuned model for other programs.
+
+docs/export.md says which program reads which format.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adept_llm.cli.parsing import PlainParser, check_writable
+from adept_llm.errors import InputError
+from adept_llm.export.formats import FORMATS
+from adept_llm.export.options import ExportOptions
+from adept_llm.files import write_whole_folder
+from adept_llm.training.arguments import DTYPES
+from adept_llm.tuned import Tuned
+
+
+def main(argv: Sequence[str]) -> None:
+    """Open the run, write the folder.
+
+    Raises:
+        InputError: for an adapter that fits neither base nor format, or a folder that exists.
+    """
+    parser = PlainParser(
+        prog="adept-llm export",
+        description="Write a tuned model in a format that other programs read.",
+        epilog="example: adept-llm export runs/mine --format hf --output_dir runs/mine-merged",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "run", metavar="RUN", help="folder of a run, a checkpoint or a saved adapter"
+    )
+    parser.add_argument("--format", required=True, choices=tuple(FORMATS))
+    parser.add_argument(
+        "--output_dir", required=True, metavar="DIR", help="folder to write; must not exist"
+    )
+    parser.add_argument(
+        "--model_name_or_path", metavar="BASE", help="default: the one the adapter names"
+    )
+    parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of the weights of hf")
+    parser.add_argument(
+        "--extended_base", metavar="DIR",
+        help="of lora: the base that an earlier export wrote, to be shared; default: a base is "
+        "written to OUTPUT_DIR/base where the adapter's own cannot hold its prompt",
+    )  # fmt: skip
+    args = parser.parse_args(argv)
+    if args.extended_base and args.format != "lora":
+        raise InputError(f"extended_base: {args.format} knows none; leave it out")
+    check_new(args.output_dir)
+    tuned = Tuned.open(args.run, model_name_or_path=args.model_name_or_path, dtype=args.dtype)
+    extended = Path(args.extended_base) if args.extended_base else None
+    export(tuned, args.format, ExportOptions(Path(args.output_dir), extended))
+    print(f"{args.format}: {args.output_dir}")
+
+
+def check_new(folder: str) -> None:
+    """Refuse a folder that exists or cannot be made.
+
+    Raises:
+        InputError: saying why.
+    """
+    if Path(folder).exists():
+        raise InputError(f"output_dir: {folder} exists; name a new folder")
+    check_writable(folder)
+
+
+def export(tuned: Tuned, name: str, options: ExportOptions) -> None:
+    """Write a tuned model in the format of that name, all of it or nothing."""
+    write_whole_folder(options.folder, lambda target: FORMATS[name](tuned, options, target))

@@ -1,0 +1,17 @@
+"""What is chosen for an export beside the run and the format."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The choices of single formats; each reads its own.
+
+    Attributes:
+        folder: Where the result will lie when all of it is written.
+        extended_base: One that there is already (lora).
+    """
+
+    folder: Path
+    extended_base: Path | None = None
