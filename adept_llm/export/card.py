@@ -45,6 +45,30 @@ def write_merged_card(tuned: Tuned, target: Path, virtual: VirtualRow) -> None:
     write_card(tuned, target, "transformers", what, [use])
 
 
+def write_gguf_card(tuned: Tuned, target: Path, file: str, start: str) -> None:
+    """README.md of a merged model in GGUF.
+
+    Args:
+        tuned: What is exported.
+        target: The folder.
+        file: Of the weights.
+        start: What a text begins with that no chat template writes.
+    """
+    what = " and merged into its table, as GGUF for llama.cpp, Ollama and LM Studio."
+    use = [
+        f"```\nllama-server -m {file} --jinja\nollama create mine -f Modelfile\n```",
+        "The chat template writes conversations as the adapter was trained on them, behind its "
+        "virtual tokens: a system's message takes the place of a row's instruction, the user's "
+        "that of its input.",
+    ]
+    if start:
+        use.append(
+            "Text that is completed without a chat template has to begin with these tokens; no BOS "
+            f"is added:\n\n```\n{start}\n```"
+        )
+    write_card(tuned, target, "gguf", what, use)
+
+
 def write_extended_card(tuned: Tuned, target: Path, more: int) -> None:
     """README.md of an extended base, which knows no adapter."""
     base = tuned.name_or_path
