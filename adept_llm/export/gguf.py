@@ -53,7 +53,8 @@ def write_gguf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
     write_hf(tuned, options, merged)
     m = tuned.config.num_virtual_tokens
     prompt = "".join(virtual_token_name(i) for i in range(m))
-    chat = raw = prompt + bos_text(tuned.tokenizer) if m else ""
+    bos = bos_text(tuned.tokenizer)
+    chat = raw = prompt + bos if m else ""
     if tuned.template == "chat":
         chat = prompt  # the base's chat template writes what BOS there is
     if m:
@@ -62,7 +63,8 @@ def write_gguf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
     convert(llama_cpp, merged, target / FILE, DTYPES.get(kind, torch.bfloat16))
     shutil.rmtree(merged)
     if m:
-        add_no_bos(llama_cpp, target / FILE)
+        if bos:
+            add_no_bos(llama_cpp, target / FILE)
         log.info(RAW, raw)
     (target / MODELFILE).write_text(modelfile(tuned, chat), "utf-8")
     write_gguf_card(tuned, target, FILE, raw)
@@ -97,7 +99,7 @@ def prepare(merged: Path, tuned: Tuned, head: str) -> None:
     path = merged / "tokenizer_config.json"
     content = json.loads(path.read_bytes())
     content.pop("chat_template", None)
-    if own is None:  # else the converter reads from it whether a BOS is added, which is set later
+    if not bos_text(tuned.tokenizer):  # else the converter writes that BOS is added, to be unset
         content["add_bos_token"] = False
     path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     shutil.rmtree(merged / "additional_chat_templates", ignore_errors=True)
