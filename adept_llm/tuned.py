@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adept_llm.adapters import AdeptConfig, BaseTable, load_adapter, read_adapter
+from adept_llm.adapters import AdeptConfig, BaseTable, get_adapter, load_adapter, read_adapter
+from adept_llm.adapters.merge import tokenizer_with_virtual_tokens
 from adept_llm.adapters.saved import CONFIG_FILE
 from adept_llm.base.loading import check_context, load_config, load_model, load_tokenizer
 from adept_llm.compat.deepspeed import gathered
@@ -137,6 +138,11 @@ class Tuned:
             self.name_or_path, self.revision, self.dtype, self.quantization
         )
         return model
+
+    @property
+    def prefixed_tokenizer(self) -> "PreTrainedTokenizerBase":
+        """A tokenizer that puts the virtual ids in front of every text, as `model` wants them."""
+        return tokenizer_with_virtual_tokens(self.tokenizer, get_adapter(self.model))
 
     def batcher(self, packing: str = "shared_prefix") -> Batcher:
         """How the model reads rows."""

@@ -6,6 +6,7 @@ text, and its chat template in front of every conversation.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,19 @@ from adept_llm.adapters.config import AdeptConfig
 from adept_llm.adapters.layer import AdeptEmbedding, get_adapter, layer_over
 from adept_llm.adapters.methods import METHODS
 from adept_llm.adapters.pretrained import make_stock
+from adept_llm.adapters.virtual_head import (
+    BIAS,
+    VirtualRow,
+    last_states,
+    measuring_ids,
+    virtual_row,
+)
 from adept_llm.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 4096
 
@@ -30,16 +40,20 @@ def virtual_token_name(index: int) -> str:
 
 
 def merge_adapter(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    virtual: VirtualRow | None = None,
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Turn an injected model and its tokenizer into stock ones, ready for save_pretrained.
 
-    The model is changed in place: its table becomes [E' ; P], its head gets m more rows (copies of
-    one row, and suppressed in generation_config), and is untied if it was tied.
+    The model is changed in place: its table becomes [E' ; P], its head gets m more rows, whose
+    logits lie below those of all words and are suppressed in generation_config, and is untied if it
+    was tied.
 
     Args:
         model: an injected model of any method but dept.
         tokenizer: the base model's fast tokenizer; it is not changed.
+        virtual: the row of the virtual tokens in the head; measured here where it is not given.
 
     Returns:
         (model, tokenizer), the tokenizer a new one.
@@ -50,15 +64,17 @@ def merge_adapter(
     """
     adapter = get_adapter(model)
     check_mergeable(adapter.config)
-    tokenizer = tokenizer_with_virtual_tokens(tokenizer, adapter)
+    merged = tokenizer_with_virtual_tokens(tokenizer, adapter)
+    virtual = virtual or measured_row(model, tokenizer)
     make_stock(model)
     _swap_layer(model, adapter)
-    _pad_head(model, adapter)
+    _pad_head(model, adapter, virtual)
     model.config.vocab_size = adapter.table.vocab_size + adapter.config.num_virtual_tokens
     if adapter.config.num_virtual_tokens:
         suppressed = list(model.generation_config.suppress_tokens or [])
         model.generation_config.suppress_tokens = suppressed + adapter.virtual_token_ids
-    return model, tokenizer
+        log.info("%s", virtual)
+    return model, merged
 
 
 def check_mergeable(config: AdeptConfig) -> None:
@@ -98,15 +114,29 @@ def _swap_layer(model: "PreTrainedModel", adapter: AdeptEmbedding) -> None:
     model.set_input_embeddings(layer_over(weight, adapter.base_class, adapter.embed_scale))
 
 
+def measured_row(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> VirtualRow:
+    """The row that the head of an injected model gets for virtual tokens, see `virtual_head`."""
+    adapter = get_adapter(model)
+    head: nn.Linear = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    weight, prefix = head.weight.detach(), adapter.virtual_token_ids
+    if head.bias is not None or not prefix:
+        return VirtualRow(torch.zeros_like(weight[0]), bias=BIAS)
+    context = getattr(model.config, "max_position_embeddings", None)
+    ids = measuring_ids(tokenizer, prefix, adapter.table.vocab_size, context)
+    return virtual_row(
+        lambda ids: last_states(model, ids, len(prefix)), lambda: weight.split(CHUNK_ROWS), ids
+    )
+
+
 @torch.no_grad()
-def _pad_head(model: "PreTrainedModel", adapter: AdeptEmbedding) -> None:
+def _pad_head(model: "PreTrainedModel", adapter: AdeptEmbedding, virtual: VirtualRow) -> None:
     """Give the head m more rows of its own, and untie it."""
     head: nn.Linear = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    # rows that exist already: their logits are suppressed, so any finite row does
-    extra = head.weight[:1].expand(adapter.config.num_virtual_tokens, -1)
+    m = adapter.config.num_virtual_tokens
+    extra = virtual.row.to(head.weight.device).expand(m, -1)
     head.weight = nn.Parameter(torch.cat([head.weight, extra]), requires_grad=False)
     if head.bias is not None:
-        bias = head.bias[:1].expand(adapter.config.num_virtual_tokens)
+        bias = head.bias.new_full((m,), BIAS)
         head.bias = nn.Parameter(torch.cat([head.bias, bias]), requires_grad=False)
     head.out_features = head.weight.shape[0]
     model.config.tie_word_embeddings = False

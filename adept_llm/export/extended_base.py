@@ -21,6 +21,7 @@ from adept_llm.base.loading import load_config, load_tokenizer
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_extended_card
 from adept_llm.export.merged import (
+    adapter_over,
     check_room,
     lengthened,
     write_configurations,
@@ -29,6 +30,7 @@ from adept_llm.export.merged import (
 )
 from adept_llm.export.places import Places, appended_places
 from adept_llm.export.stored_base import StoredBase
+from adept_llm.export.streamed import streamed_row
 from adept_llm.tuned import Tuned
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ def write_extended_base(tuned: Tuned, base: StoredBase, target: Path) -> tuple[i
     tokenizer, places = appended_places(tuned.tokenizer, base.rows, more, m)
     target.mkdir()
     check_room(base, more, target)
-    write_weights(base, target, more, _with_zeros(base, more))
+    virtual = streamed_row(tuned, base, adapter_over(base.read_table(), tuned), more)
+    write_weights(base, target, more, _with_zeros(base, more), virtual)
     write_configurations(base, target, more)
     write_tokenizer(tokenizer, len(tuned.tokenizer), base.folder, target)
     write_extended_card(tuned, target, more)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from adept_llm.adapters import merge_adapter
-from adept_llm.adapters.merge import check_mergeable
+from adept_llm.adapters.merge import check_mergeable, measured_row
 from adept_llm.base.loading import base_folder
 from adept_llm.export.card import write_merged_card
 from adept_llm.export.merged import as_stored, merge_stored, write_tokenizer
@@ -36,7 +36,8 @@ def write_hf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
 
 def _merge_loaded(tuned: Tuned, source: Path, target: Path) -> None:
     """The whole model in memory: for another dtype, and weights in files of an older format."""
-    model, tokenizer = merge_adapter(tuned.model, tuned.tokenizer)
+    virtual = measured_row(tuned.model, tuned.tokenizer)
+    model, tokenizer = merge_adapter(tuned.model, tuned.tokenizer, virtual)
     write_tokenizer(tokenizer, len(tuned.tokenizer), source, target)
     model.save_pretrained(target)
-    write_merged_card(tuned, target)
+    write_merged_card(tuned, target, virtual)

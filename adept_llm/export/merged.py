@@ -4,12 +4,14 @@ Only the table and the head are computed; everything else is copied, so that mem
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from adept_llm.adapters import AdeptEmbedding, BaseTable
@@ -20,10 +22,12 @@ from adept_llm.adapters.merge import (
     tokenizer_with_virtual_tokens,
 )
 from adept_llm.adapters.saved import copy_values, read_adapter
+from adept_llm.adapters.virtual_head import VirtualRow
 from adept_llm.base.table import INDEX
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_merged_card
 from adept_llm.export.safetensors_files import (
+    DTYPES,
     Stored,
     Written,
     copy_with,
@@ -31,10 +35,13 @@ from adept_llm.export.safetensors_files import (
     row_blocks,
 )
 from adept_llm.export.stored_base import StoredBase
+from adept_llm.export.streamed import streamed_row
 from adept_llm.tuned import Tuned
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 4096
 # what servers and converters read beside weights, configuration and tokenizer.json
@@ -58,11 +65,12 @@ def merge_stored(tuned: Tuned, base: StoredBase, target: Path) -> None:
     adapter = adapter_over(base.read_table(), tuned)
     m = adapter.config.num_virtual_tokens
     check_room(base, m, target)
-    write_weights(base, target, m, merged_blocks(adapter))
+    virtual = streamed_row(tuned, base, adapter, m)
+    write_weights(base, target, m, merged_blocks(adapter), virtual)
     write_configurations(base, target, m)
     tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, adapter)
     write_tokenizer(tokenizer, len(tuned.tokenizer), base.folder, target)
-    write_merged_card(tuned, target)
+    write_merged_card(tuned, target, virtual)
 
 
 def adapter_over(weight: Tensor, tuned: Tuned) -> AdeptEmbedding:
@@ -101,7 +109,9 @@ def check_room(base: StoredBase, more: int, target: Path) -> None:
         )
 
 
-def write_weights(base: StoredBase, target: Path, more: int, table: Iterator[Tensor]) -> None:
+def write_weights(
+    base: StoredBase, target: Path, more: int, table: Iterator[Tensor], virtual: VirtualRow
+) -> None:
     """Copy a base's weights with another table, and a head that is longer and its own.
 
     Args:
@@ -109,15 +119,22 @@ def write_weights(base: StoredBase, target: Path, more: int, table: Iterator[Ten
         target: A folder.
         more: Rows that come behind the table and the head.
         table: The longer table's rows, in order, in its dtype; read once.
+        virtual: What the head says of them.
     """
+    if more:
+        log.info("%s", virtual)
     for name in base.files:
-        changed = changes(base, base.files[name], more, table)
+        changed = changes(base, base.files[name], more, table, virtual)
         copy_with(base.folder / name, target / name, changed)
     write_index(base, target)
 
 
 def changes(
-    base: StoredBase, tensors: dict[str, Stored], more: int, table: Iterator[Tensor]
+    base: StoredBase,
+    tensors: dict[str, Stored],
+    more: int,
+    table: Iterator[Tensor],
+    virtual: VirtualRow,
 ) -> dict[str, Written]:
     """What stands in one of the base's files in another form, or is new there.
 
@@ -126,6 +143,7 @@ def changes(
         tensors: Of the file.
         more: As in `write_weights`.
         table: Likewise.
+        virtual: Likewise.
     """
     found = {}
     if base.table in tensors:
@@ -140,8 +158,8 @@ def changes(
     ):
         longer[base.head] = base.stored_table
     for name, one in longer.items():
-        # any finite row does: what it says is suppressed
-        rows = lengthened(one, more, one.rows(0, 1))
+        row = virtual.row if name == base.head else torch.tensor(virtual.bias)
+        rows = lengthened(one, more, row.to(DTYPES[one.dtype])[None])
         found[name] = Written(one.dtype, (one.shape[0] + more, *one.shape[1:]), rows)
     return found
 

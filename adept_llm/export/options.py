@@ -11,7 +11,9 @@ class ExportOptions:
     Attributes:
         folder: Where the result will lie when all of it is written.
         extended_base: One that there is already (lora).
+        llama_cpp: A checkout of llama.cpp (gguf).
     """
 
     folder: Path
     extended_base: Path | None = None
+    llama_cpp: Path | None = None

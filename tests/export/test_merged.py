@@ -40,6 +40,19 @@ def merge(folder, *more):
     return main([*map(str, argv)])
 
 
+def assert_same(state, expected):
+    """To the bit; the head's virtual rows nearly: measured in float32 there and in float16 here."""
+    head, virtual = expected.get_output_embeddings().weight, 5
+    for key, value in expected.state_dict().items():
+        if value.data_ptr() != head.data_ptr():
+            assert torch.equal(state[key], value), key
+            continue
+        assert torch.equal(state[key][:-virtual], value[:-virtual])
+        gap = (state[key] - value)[-virtual:].float()
+        assert gap.norm() < 0.05 * value[-virtual:].float().norm()
+        assert (value[-virtual:] == value[-1]).all() and not torch.equal(value[-1], value[0])
+
+
 # a head that is called embed_out in the files is merged in memory, and joins its shards
 NAMES = ["llama-tied", "llama", "gemma3", "qwen2", "opt"]
 CASES = [(name, size) for name in NAMES for size in ("50GB", "20KB")] + [("gpt_neox", "50GB")]
@@ -54,8 +67,7 @@ def test_what_is_written_file_by_file_is_what_is_merged_in_memory(tmp_path, name
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
     assert found.dtype == torch.float16 and not found.config.tie_word_embeddings
     state = found.state_dict()
-    for key, value in expected.state_dict().items():
-        assert torch.equal(state[key], value), key
+    assert_same(state, expected)
     assert found.generation_config.suppress_tokens == expected.generation_config.suppress_tokens
     old, new = (
         sorted(p.name for p in (tmp_path / f).glob("*.safetensors*")) for f in ("base", "merged")
@@ -107,7 +119,7 @@ def test_a_tied_head_that_is_stored_all_the_same_is_written_once(tmp_path):
     assert holders == ["model-head.safetensors"]
     expected, _ = merge_adapter(model, AutoTokenizer.from_pretrained(MODEL))
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").state_dict()
-    assert all(torch.equal(found[key], value) for key, value in expected.state_dict().items())
+    assert_same(found, expected)
 
 
 def test_added_tokens_of_the_base_stay(tmp_path):

@@ -1,0 +1,100 @@
+"""How a server writes a conversation as the adapter was trained on it: for Jinja and for Ollama.
+
+A server of GGUF puts nothing in front of a text but BOS, and that before all else. So the text of
+the prompt and of BOS is part of these templates, and the file says that no BOS is added.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from adept_llm.data.templates import ALPACA, ALPACA_WITH_INPUT
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# a system's message takes the place of a row's instruction, the user's that of its input
+_ROW = "messages | length == 1 or (messages | length == 2 and messages[0]['role'] == 'system')"
+_LINES = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ 'User: ' }}"
+    "{% elif m['role'] == 'system' %}{{ 'System: ' }}{% else %}{{ 'Assistant: ' }}{% endif %}"
+    "{{ m['content'] | trim }}{{ '\\n' }}{% endfor %}"
+)
+
+
+def jinja_template(template: str, base: Any) -> str | None:
+    """A chat template that writes what `data.templates` writes for rows and conversations.
+
+    Args:
+        template: Of the run.
+        base: The base's own chat template, or its templates by name; it is taken for 'chat'.
+    """
+    if template == "chat":
+        return base.get("default") if isinstance(base, dict) else base
+    if template == "reference":
+        return "{{ messages[-1]['content'] }}"
+    if template == "alpaca":
+        first = "messages[0]['content'] | trim"
+        both = f"{json.dumps(ALPACA_WITH_INPUT)} + {first} + '\\n\\n### Input:\\n' + messages[1]"
+        return (
+            f"{{% if messages | length == 1 %}}{{{{ {json.dumps(ALPACA)} + {first} + '\\n' }}}}"
+            "{% elif messages | length == 2 and messages[0]['role'] == 'system' %}"
+            f"{{{{ {both}['content'] | trim + '\\n' }}}}"
+            f"{{% else %}}{{{{ {json.dumps(ALPACA)} }}}}{_LINES}{{% endif %}}"
+            "{{ '\\n### Response:' }}"
+        )
+    row = "{% for m in messages %}{{ m['content'] | trim }}{{ '\\n' }}{% endfor %}{{ 'Answer:' }}"
+    return f"{{% if {_ROW} %}}{row}{{% else %}}{_LINES}{{{{ 'Assistant:' }}}}{{% endif %}}"
+
+
+def go_template(template: str, tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    """The same for one question in the language of Ollama's Modelfile.
+
+    Returns:
+        The template, or None where the base's chat template writes no plain turns.
+    """
+    if template == "chat":
+        return _go_turns(tokenizer)
+    if template == "reference":
+        return "{{ .Prompt }}"
+    if template == "alpaca":
+        with_input = ALPACA_WITH_INPUT + "{{ .System }}\n\n### Input:\n{{ .Prompt }}"
+        alone = ALPACA + "{{ .Prompt }}"
+        return (
+            f"{{{{ if .System }}}}{with_input}{{{{ else }}}}{alone}{{{{ end }}}}\n\n### Response:"
+        )
+    return "{{ if .System }}{{ .System }}\n{{ end }}{{ .Prompt }}\nAnswer:"
+
+
+def _go_turns(tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    """What a chat template puts around each role's message, found by writing some."""
+
+    def write(*roles: str, ask: bool = False) -> str:
+        messages = [{"role": role, "content": f"<{i}>"} for i, role in enumerate(roles)]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
+        assert isinstance(text, str)
+        return text
+
+    try:
+        one, two = write("user"), write("user", "assistant")
+        three, asked = write("user", "assistant", "user"), write("user", ask=True)
+        told = write("system", "user")
+    except Exception:  # a template refuses by whatever it raises
+        return None
+    user, assistant = three.removeprefix(two), two.removeprefix(one)
+    first = user.replace("<2>", "<0>")
+    system = told.removesuffix(user.replace("<2>", "<1>"))
+    fits = three.startswith(two) and two.startswith(one) and one.endswith(first)
+    fits = fits and asked.startswith(one) and "<0>" in system and "<1>" in assistant
+    if not fits:
+        return None
+    head = one.removesuffix(first)  # such as a system's message that stands there by itself
+    turns = (
+        f'{{{{ if eq .Role "user" }}}}{user.replace("<2>", "{{ .Content }}")}'
+        f'{{{{ else if eq .Role "assistant" }}}}{assistant.replace("<1>", "{{ .Content }}")}'
+        "{{ end }}"
+    )
+    begin = system.replace("<0>", "{{ .System }}")
+    return (
+        f"{{{{ if .System }}}}{begin}{{{{ else }}}}{head}{{{{ end }}}}"
+        f"{{{{ range .Messages }}}}{turns}{{{{ end }}}}{asked.removeprefix(one)}"
+    )

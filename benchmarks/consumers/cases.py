@@ -1,0 +1,107 @@
+"""What consumers read and what they have to answer, by our own unmerged model in float32."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from adept_llm import AdeptConfig, get_adapter, inject_adapter, save_adapter
+from adept_llm.adapters.merge import tokenizer_with_virtual_tokens
+from adept_llm.cli.main import main as adept_llm
+from adept_llm.data.templates import render
+from adept_llm.evaluation.label_scoring import score_labels
+from adept_llm.tasks.loading import load_split
+from adept_llm.tasks.registry import get_task
+from adept_llm.tuned import Tuned
+
+PROMPTS, NEW_TOKENS, ROWS = 50, 24, 200
+STORIES = [
+    f"{who} {what}"
+    for who in ("The cat", "A girl named Lily", "One day, Tom", "The old dog", "Her mom")
+    for what in (
+        "went to the", "saw a big", "was very sad", "liked to play", "found a red", "said hello to",
+        "ran and ran", "had a new", "looked at the", "wanted to",
+    )
+]  # fmt: skip
+
+
+def float32_base(base: Path, folder: Path) -> Path:
+    """A base in float32, so that engines differ by rounding alone; its tokenizer as it is."""
+    if not (folder / "config.json").exists():
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).save_pretrained(folder)
+        for path in base.iterdir():
+            if "token" in path.name or path.suffix in (".jinja", ".model"):
+                (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def untrained_adapter(base: Path, folder: Path) -> Path:
+    """A small adapter that was made and not trained."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = inject_adapter(model, AdeptConfig("adept", 8, 5))
+    with torch.no_grad():
+        get_adapter(model).offset.w2.normal_(0, 0.05)
+    save_adapter(model, folder)
+    return folder
+
+
+def write_case(folder: Path, base: Path, adapter: Path, data_dir: Path | None) -> None:
+    """Exports of an adapter, and expected.json; rows are SST-2's where there is a data folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    base = float32_base(base, folder / "base")
+    for kind in ("hf", "gguf", "lora"):
+        if not (folder / kind).exists():
+            code = adept_llm([
+                "export", str(adapter), "--format", kind, "--output_dir", str(folder / kind),
+                "--model_name_or_path", str(base),
+            ])  # fmt: skip
+            assert code == 0, kind
+    if not (folder / "expected.json").exists():
+        tuned = Tuned.open(adapter, model_name_or_path=str(base))
+        content = expected(tuned, data_dir)
+        (folder / "expected.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
+    """Prompts, ids, greedy answers, and the rows of a task."""
+    layer = get_adapter(tuned.model)
+    tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, layer)
+    found: dict[str, Any] = {"words": layer.table.vocab_size, "prefix": layer.virtual_token_ids}
+    texts, answers = STORIES, None
+    if data_dir:
+        task = get_task("sst2")
+        rows = load_split(task, "validation", str(data_dir))[:ROWS]
+        texts = [render("plain", row, tuned.tokenizer).text for row in rows]
+        answers = [row.target for row in rows]
+        labels = tuned.encoder.label_ids(task.labels)
+        scores = score_labels(
+            tuned.model, tuned.batcher(), tuned.encoder.encode_all(rows)[0], [labels] * len(rows)
+        )
+        found["labels"] = list(task.labels)
+        found["rows"] = [
+            {"text": text, "gold": task.labels.index(answer), "scores": one.tolist()}
+            for text, answer, one in zip(texts, answers, scores, strict=True)
+        ]
+    found["prompts"] = texts[:PROMPTS]
+    found["answers"] = answers and answers[:PROMPTS]
+    found["ids"] = [tokenizer(text).input_ids for text in texts[:PROMPTS]]
+    found["plain_prefix"] = (tuned.tokenizer(" ".join(STORIES)).input_ids * 4)[
+        : len(layer.virtual_token_ids)
+    ]
+    found["greedy"] = []
+    for ids in found["ids"]:
+        given = torch.tensor([ids])
+        with torch.no_grad():
+            out = tuned.model.generate(
+                given, attention_mask=torch.ones_like(given), do_sample=False,
+                max_new_tokens=NEW_TOKENS,
+            )  # fmt: skip
+        found["greedy"].append(out[0, len(ids) :].tolist())
+    eos = tuned.tokenizer.eos_token_id
+    found["greedy"] = [ids[: ids.index(eos)] if eos in ids else ids for ids in found["greedy"]]
+    found["texts"] = [tokenizer.decode(ids, skip_special_tokens=True) for ids in found["greedy"]]
+    found["eos"], found["new_tokens"] = eos, NEW_TOKENS
+    return found

