@@ -76,13 +76,14 @@ def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
         rows = load_split(task, "validation", str(data_dir))[:ROWS]
         texts = [render("plain", row, tuned.tokenizer).text for row in rows]
         answers = [row.target for row in rows]
-        labels = tuned.encoder.label_ids(task.labels)
+        words = list(task.labels.values())
+        labels = tuned.encoder.label_ids(words)
         scores = score_labels(
             tuned.model, tuned.batcher(), tuned.encoder.encode_all(rows)[0], [labels] * len(rows)
         )
-        found["labels"] = list(task.labels)
+        found["labels"] = words
         found["rows"] = [
-            {"text": text, "gold": task.labels.index(answer), "scores": one.tolist()}
+            {"text": text, "gold": words.index(answer), "scores": one.tolist()}
             for text, answer, one in zip(texts, answers, scores, strict=True)
         ]
     found["prompts"] = texts[:PROMPTS]
