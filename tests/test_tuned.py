@@ -63,6 +63,14 @@ def test_the_model_is_the_base_with_the_adapter(saved):
         assert torch.isfinite(tuned.model(ids).logits).all()
 
 
+def test_its_tokenizer_writes_what_the_model_wants(saved):
+    """For programs that tokenise themselves, such as lm-evaluation-harness."""
+    tuned = Tuned.open(saved)
+    virtual = get_adapter(tuned.model).virtual_token_ids
+    ids = tuned.prefixed_tokenizer("The soup.").input_ids
+    assert ids == virtual + tuned.tokenizer("The soup.").input_ids
+
+
 def test_answers_that_exceed_the_context_are_refused(saved):
     context = json.loads((MODEL / "config.json").read_text())["max_position_embeddings"]
     tuned = Tuned.open(saved, max_length=context - 4)

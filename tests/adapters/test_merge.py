@@ -153,6 +153,20 @@ def test_a_conversation_begins_with_the_virtual_tokens(tmp_path, chat):
         assert merged.apply_chat_template(messages, **options) == expected
 
 
+def test_chat_that_is_tokenised_later_has_the_prompt_once(tmp_path):
+    """Without special tokens, as docs/serving.md says: what they add cannot look at the text."""
+    model, tokenizer = demo()
+    tokenizer.chat_template = CHAT
+    virtual = get_adapter(model).virtual_token_ids
+    _, merged = merge_adapter(model, tokenizer)
+    merged = reloaded(merged, tmp_path)
+    messages = [{"role": "user", "content": TEXT}]
+    at_once = merged.apply_chat_template(messages, return_dict=False)
+    text = merged.apply_chat_template(messages, tokenize=False)
+    assert at_once[:M] == virtual and at_once[M] not in virtual
+    assert merged(text, add_special_tokens=False).input_ids == at_once
+
+
 def test_without_a_chat_template_there_is_none_afterwards():
     _, merged = merge_adapter(*demo())
     assert merged.chat_template is None
