@@ -41,9 +41,10 @@ def untrained_adapter(base: Path, folder: Path) -> Path:
     """A small adapter that was made and not trained."""
     torch.manual_seed(0)
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    model = inject_adapter(model, AdeptConfig("adept", 8, 5))
+    inject_adapter(model, AdeptConfig("adept", 8, 5))
+    offset: Any = get_adapter(model).offset
     with torch.no_grad():
-        get_adapter(model).offset.w2.normal_(0, 0.05)
+        offset.w2.normal_(0, 0.05)
     save_adapter(model, folder)
     return folder
 

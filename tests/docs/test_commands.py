@@ -129,7 +129,8 @@ def test_targets_of_make_modules_and_extras():
         if words[0] == "make" and not re.search(rf"^{words[1]}:", makefile, re.M):
             missing.append((place, number, line))
         for module in re.findall(r"-m (benchmarks\.\w+|tests[\w.]+|adept_llm[\w.]+)", line):
-            if not (ROOT / f"{module.replace('.', '/')}.py").is_file():
+            path = ROOT / module.replace(".", "/")
+            if not (path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()):
                 missing.append((place, number, module))
         for extras in re.findall(r"(?:'\.|adept-llm)\[([\w,]+)\]", line):
             missing += [
