@@ -186,6 +186,12 @@ LAYOUTS = {
         "page that needs no network, or the table of results alone.",
         examples=("adept-llm report runs --output page.html",),
     ),
+    "inspect": Layout(
+        usage="adept-llm inspect RUN --output page.html [--file ROWS] [--open]",
+        about="Look into a finished run: the words that it moves, those that its prompt is near, "
+        "and the attention that answers pay to the prompt, layer by layer.",
+        examples=("adept-llm inspect runs/mine --output mine.html",),
+    ),
     "estimate": Layout(
         usage="adept-llm estimate [FILE.yaml] --model_name_or_path NAME ..",
         about="Parameters, memory and time of a run, by the model's shape: no weight is read.",

@@ -23,6 +23,7 @@ COMMANDS = {
     "chat": "a conversation with a tuned model",
     "merge": "base model and adapter become a stock checkpoint",
     "report": "a page or a table about finished runs",
+    "inspect": "what an adapter does to words and attention, on a page",
     "estimate": "parameters and memory of a run, without the weights",
     "sweep": "search over arguments, then the chosen ones with several seeds",
     "tasks": "the benchmark tasks, and their examples as a model reads them",

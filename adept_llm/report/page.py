@@ -1,6 +1,6 @@
 """The page: one HTML file that needs nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adept_llm import __version__
@@ -51,26 +51,41 @@ def page(
         "mistakes": mistakes_section(comparison),
         "published": published_section(comparison, published),
     }
-    there = {name: content for name, content in sections.items() if content}
-    links = [element("li", element("a", SECTIONS[n], href=f"#{n}")) for n in there]
+    titled = {name: (SECTIONS[name], content) for name, content in sections.items()}
+    return document(TITLE, summary(comparison, runs, unfinished), titled, "adept-llm report")
+
+
+def document(
+    title: str, told: str, sections: Mapping[str, tuple[str, Html | None]], command: str
+) -> str:
+    """A page of sections.
+
+    Args:
+        title: Its heading.
+        told: What stands below that.
+        sections: Name -> title and content; those without content are left out.
+        command: That wrote it.
+    """
+    there = {name: one for name, one in sections.items() if one[1]}
+    links = [element("li", element("a", one[0], href=f"#{n}")) for n, one in there.items()]
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", TITLE),
+        element("title", title),
         element("style", Html(STYLE.read_text("utf-8"))),
     )
     body = element(
         "body",
         element(
             "header",
-            element("h1", TITLE),
-            element("p", summary(comparison, runs, unfinished)),
+            element("h1", title),
+            element("p", told),
             element("nav", element("ul", *links), aria_label="sections"),
         ),
-        element("main", number_ids(join(there.values()))),
-        element("footer", element("p", f"Written by adept-llm report, version {__version__}.")),
+        element("main", number_ids(join(content for _, content in there.values()))),
+        element("footer", element("p", f"Written by {command}, version {__version__}.")),
         element("script", Html(SCRIPT.read_text("utf-8"))),
     )
     return "<!DOCTYPE html>\n" + element("html", head, body, lang="en") + "\n"

@@ -1,0 +1,24 @@
+"""The page of one run: what its adapter does to the words, and who looks at its prompt."""
+
+from adept_llm.report.attention import Attention
+from adept_llm.report.groups import Comparison
+from adept_llm.report.page import document
+from adept_llm.report.runs import Run
+from adept_llm.report.sections.attention import attention_section
+from adept_llm.report.sections.words import words_section
+
+
+def inspection(run: Run, attention: Attention | None) -> str:
+    """The whole file.
+
+    Args:
+        run: A finished one.
+        attention: To its prompt; None without one.
+    """
+    sections = {
+        "words": ("Words", words_section(Comparison.of([run]))),
+        "attention": ("Attention", attention_section(attention) if attention else None),
+    }
+    base = run.base.rstrip("/").rsplit("/", 1)[-1]
+    title = f"Inside a run of {run.method}"
+    return document(title, f"{run.task}, {base}: {run.folder}", sections, "adept-llm inspect")
