@@ -78,13 +78,13 @@ def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
         answers = [row.target for row in rows]
         words = list(task.labels.values())
         labels = tuned.encoder.label_ids(words)
-        scores = score_labels(
-            tuned.model, tuned.batcher(), tuned.encoder.encode_all(rows)[0], [labels] * len(rows)
-        )
+        encoded = tuned.encoder.encode_all(rows)[0]
+        scores = score_labels(tuned.model, tuned.batcher(), encoded, [labels] * len(rows))
         found["labels"] = words
         found["rows"] = [
             {"text": text, "gold": words.index(answer), "scores": one.tolist()}
-            for text, answer, one in zip(texts, answers, scores, strict=True)
+            for text, answer, one, row in zip(texts, answers, scores, encoded, strict=True)
+            if not row.truncated  # others know no max_length
         ]
     found["prompts"] = texts[:PROMPTS]
     found["answers"] = answers and answers[:PROMPTS]

@@ -104,6 +104,21 @@ def test_the_tokenizer_writes_p_and_other_programs_find_their_files(tmp_path):
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
+@pytest.mark.parametrize("scaled", [{}, {"rope_type": "linear", "factor": 4.0}])
+def test_positions_turn_alike_in_transformers_4(tmp_path, scaled):
+    """Which reads other names, and takes its default where they are missing."""
+    base_in(tmp_path)
+    path = tmp_path / "base" / "config.json"
+    content = json.loads(path.read_text())
+    content["rope_parameters"] = {"rope_type": "default", "rope_theta": 77000.0} | scaled
+    path.write_text(json.dumps(content))
+    assert merge(tmp_path) == 0
+    written = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert written["rope_theta"] == 77000.0 and written.get("rope_scaling", {}) == scaled
+    found = AutoConfig.from_pretrained(tmp_path / "merged").rope_parameters
+    assert found == content["rope_parameters"]
+
+
 def test_a_tied_head_that_is_stored_all_the_same_is_written_once(tmp_path):
     """Some checkpoints hold it, and in another shard than the table."""
     model = base_in(tmp_path, "llama-tied", shard_size="20KB")
