@@ -40,10 +40,10 @@ def float32_base(base: Path, folder: Path) -> Path:
 def untrained_adapter(base: Path, folder: Path) -> Path:
     """A small adapter that was made and not trained."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     model = inject_adapter(model, AdeptConfig("adept", 8, 5))
     with torch.no_grad():
-        get_adapter(model).offset.w2.normal_(0, 0.05)
+        get_adapter(model).offset_parameters()["offset.w2"].normal_(0, 0.05)
     save_adapter(model, folder)
     return folder
 
@@ -67,7 +67,8 @@ def write_case(folder: Path, base: Path, adapter: Path, data_dir: Path | None) -
 
 def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
     """Prompts, ids, greedy answers, and the rows of a task."""
-    layer = get_adapter(tuned.model)
+    model: Any = tuned.model
+    layer = get_adapter(model)
     tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, layer)
     found: dict[str, Any] = {"words": layer.table.vocab_size, "prefix": layer.virtual_token_ids}
     texts, answers = STORIES, None
@@ -79,7 +80,7 @@ def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
         words = list(task.labels.values())
         labels = tuned.encoder.label_ids(words)
         encoded = tuned.encoder.encode_all(rows)[0]
-        scores = score_labels(tuned.model, tuned.batcher(), encoded, [labels] * len(rows))
+        scores = score_labels(model, tuned.batcher(), encoded, [labels] * len(rows))
         found["labels"] = words
         found["rows"] = [
             {"text": text, "gold": words.index(answer), "scores": one.tolist()}
@@ -96,7 +97,7 @@ def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
     for ids in found["ids"]:
         given = torch.tensor([ids])
         with torch.no_grad():
-            out = tuned.model.generate(
+            out = model.generate(
                 given, attention_mask=torch.ones_like(given), do_sample=False,
                 max_new_tokens=NEW_TOKENS,
             )  # fmt: skip
