@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -195,6 +195,7 @@ def write_configurations(base: StoredBase, target: Path, more: int) -> None:
     content = json.loads((source / "config.json").read_bytes())
     content["vocab_size"] = rows + more
     content["tie_word_embeddings"] = False
+    content |= _older_rotation(content.get("rope_parameters"))
     (target / "config.json").write_text(json.dumps(content, indent=2) + "\n")
     if (source / "generation_config.json").is_file():
         generation = GenerationConfig.from_pretrained(source)
@@ -204,6 +205,19 @@ def write_configurations(base: StoredBase, target: Path, more: int) -> None:
         suppressed = generation.suppress_tokens or []
         generation.suppress_tokens = [*suppressed, *range(rows, rows + more)]
     generation.save_pretrained(target)
+
+
+def _older_rotation(parameters: Any) -> dict[str, Any]:
+    """What transformers 5 calls rope_parameters, by the names that 4 reads.
+
+    It does not know the new one, and silently turns by its default of 10,000.
+    """
+    if not isinstance(parameters, dict) or "rope_theta" not in parameters:
+        return {}
+    found = {"rope_theta": parameters["rope_theta"]}
+    if parameters.get("rope_type", "default") != "default":
+        found["rope_scaling"] = {k: v for k, v in parameters.items() if k != "rope_theta"}
+    return found
 
 
 def write_tokenizer(

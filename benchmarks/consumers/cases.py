@@ -41,10 +41,9 @@ def untrained_adapter(base: Path, folder: Path) -> Path:
     """A small adapter that was made and not trained."""
     torch.manual_seed(0)
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    inject_adapter(model, AdeptConfig("adept", 8, 5))
-    offset: Any = get_adapter(model).offset
+    model = inject_adapter(model, AdeptConfig("adept", 8, 5))
     with torch.no_grad():
-        offset.w2.normal_(0, 0.05)
+        get_adapter(model).offset_parameters()["offset.w2"].normal_(0, 0.05)
     save_adapter(model, folder)
     return folder
 
@@ -80,13 +79,13 @@ def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
         answers = [row.target for row in rows]
         words = list(task.labels.values())
         labels = tuned.encoder.label_ids(words)
-        scores = score_labels(
-            tuned.model, tuned.batcher(), tuned.encoder.encode_all(rows)[0], [labels] * len(rows)
-        )
+        encoded = tuned.encoder.encode_all(rows)[0]
+        scores = score_labels(model, tuned.batcher(), encoded, [labels] * len(rows))
         found["labels"] = words
         found["rows"] = [
             {"text": text, "gold": words.index(answer), "scores": one.tolist()}
-            for text, answer, one in zip(texts, answers, scores, strict=True)
+            for text, answer, one, row in zip(texts, answers, scores, encoded, strict=True)
+            if not row.truncated  # others know no max_length
         ]
     found["prompts"] = texts[:PROMPTS]
     found["answers"] = answers and answers[:PROMPTS]

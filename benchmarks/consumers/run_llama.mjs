@@ -1,6 +1,7 @@
 // Runs in node-llama-cpp's environment: the GGUF by llama.cpp, texts as a user would send them.
 import fs from "node:fs";
 import path from "node:path";
+import { Template } from "@huggingface/jinja";
 import { getLlama } from "node-llama-cpp";
 
 const [folder, output] = process.argv.slice(2);
@@ -34,6 +35,14 @@ for (const [i, prompt] of told.prompts.entries()) {
   const { found } = await answer(model, given, told.new_tokens);
   texts.push(model.detokenize(found));
 }
+// the file's chat template, by another engine than transformers'
+const template = new Template(model.fileInfo.metadata.tokenizer.chat_template);
+const asked = told.prompts.filter((prompt) => prompt.endsWith("\nAnswer:"));
+const chats = asked.filter((prompt) => {
+  const content = prompt.slice(0, -"\nAnswer:".length);
+  const text = template.render({ messages: [{ role: "user", content }], add_generation_prompt: true });
+  return JSON.stringify([...model.tokenize(text, true)]) === JSON.stringify(told.ids[told.prompts.indexOf(prompt)]);
+}).length;
 const first = model.tokenize(start + told.prompts[0], true);
 const rate = async (ids) => 64 / (await answer(model, ids, 64, {}, false)).seconds;
 const speed = Math.max(await rate(first), await rate(first));
@@ -48,8 +57,8 @@ while (drawn < total) {
   virtual += found.filter((id) => id >= told.words).length;
 }
 fs.writeFileSync(output, JSON.stringify({
-  version, ids, texts, tokens_per_second: speed, base_tokens_per_second: base, sampled: { drawn, virtual },
-  chat_template: model.fileInfo.metadata.tokenizer.chat_template.slice(0, 60),
-  add_bos_token: model.fileInfo.metadata.tokenizer.ggml.add_bos_token,
+  version, ids, texts,
+  tokens_per_second: speed, base_tokens_per_second: base, sampled: { drawn, virtual },
+  note: asked.length ? `ids of ${chats} of ${asked.length} chats by the file's template` : "",
 }, null, 1) + "\n");
 process.exit(0);

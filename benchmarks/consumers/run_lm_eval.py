@@ -49,7 +49,9 @@ def main(case: Path, output: Path) -> None:
     )
     found["merged"] = scores(merged, case, told)
     text = merged.apply_chat_template(chat)
-    asked = merged.tokenizer.apply_chat_template(chat, return_dict=False) if text else []
+    asked = merged.tokenizer.apply_chat_template(
+        chat, return_dict=False, add_generation_prompt=True
+    )
     found["chat"] = {"right": len(asked), "default": len(merged.tok_encode(text))}
     del merged
     off = HFLM(pretrained=str(case / "hf"), device="cpu", add_bos_token=False)

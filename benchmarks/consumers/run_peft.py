@@ -8,8 +8,9 @@ import peft
 import torch
 import transformers
 from peft import PeftModel
-from run_transformers import greedy, speed
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.consumers.run_transformers import greedy, speed
 
 
 def main(case: Path, output: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
@@ -37,7 +38,7 @@ def main(case: Path, output: Path) -> None:
     """Compare with what our own unmerged model answers."""
     told = json.loads((case / "expected.json").read_text())
     plain = told["plain_prefix"] + told["ids"][0][len(told["prefix"]) :]
-    found = {"version": f"vllm-cpu {version('vllm-cpu')}"}
+    found: dict[str, Any] = {"version": f"vllm-cpu {version('vllm-cpu')}"}
     llm = opened(case / "hf")
     params = SamplingParams(temperature=0, max_tokens=told["new_tokens"])
     outs = llm.generate(told["prompts"], params, use_tqdm=False)

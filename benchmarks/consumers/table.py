@@ -44,7 +44,7 @@ def _cells(found: dict[str, Any], told: dict[str, Any], base: str) -> list[str]:
             notes.append(
                 f"{kind}: accuracy {one['accuracy']:.4f}, log-likelihoods to {one['gap']:.0e}"
             )
-        notes.append(f"evaluate: {found['evaluate']:.4f}; ids of a chat: {found['chat']}")
+        notes.append(f"evaluate: {found['evaluate']:.4f}; a chat's ids: {_chat(found['chat'])}")
     if "lora_texts" in found:
         notes.append(f"LoRA of the table: {_same(found['lora_texts'], told)} of {count} texts")
     if "lora_error" in found:
@@ -64,6 +64,10 @@ def _cells(found: dict[str, Any], told: dict[str, Any], base: str) -> list[str]:
 
 def _same(texts: list[str], told: dict[str, Any]) -> int:
     return sum(a.strip() == b.strip() for a, b in zip(texts, told["texts"], strict=True))
+
+
+def _chat(lengths: dict[str, int]) -> str:
+    return ", ".join(f"{name} {length}" for name, length in lengths.items())
 
 
 def _labels(texts: list[str], told: dict[str, Any]) -> str:

@@ -104,6 +104,21 @@ def test_the_tokenizer_writes_p_and_other_programs_find_their_files(tmp_path):
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
+@pytest.mark.parametrize("scaled", [{}, {"rope_type": "linear", "factor": 4.0}])
+def test_positions_turn_alike_in_transformers_4(tmp_path, scaled):
+    """Which reads other names, and takes its default where they are missing."""
+    base_in(tmp_path)
+    path = tmp_path / "base" / "config.json"
+    content = json.loads(path.read_text())
+    content["rope_parameters"] = {"rope_type": "default", "rope_theta": 77000.0} | scaled
+    path.write_text(json.dumps(content))
+    assert merge(tmp_path) == 0
+    written = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert written["rope_theta"] == 77000.0 and written.get("rope_scaling", {}) == scaled
+    found = AutoConfig.from_pretrained(tmp_path / "merged").rope_parameters
+    assert found == content["rope_parameters"]
+
+
 def test_a_tied_head_that_is_stored_all_the_same_is_written_once(tmp_path):
     """Some checkpoints hold it, and in another shard than the table."""
     model = base_in(tmp_path, "llama-tied", shard_size="20KB")
@@ -141,7 +156,7 @@ def test_the_card_says_what_it_is(tmp_path):
     assert "5 trained virtual tokens" in card and "| validation" not in card
 
 
-def test_a_missing_shard_another_base_and_a_full_disk_leave_nothing(tmp_path, capsys, monkeypatch):
+def test_a_missing_shard_and_a_full_disk_leave_nothing(tmp_path, capsys, monkeypatch):
     """One line each."""
     base_in(tmp_path, shard_size="20KB")
     usage = shutil.disk_usage(tmp_path)
@@ -158,3 +173,26 @@ def test_a_missing_shard_another_base_and_a_full_disk_leave_nothing(tmp_path, ca
     assert f"lacks its shard {shard.name}" in capsys.readouterr().err
     assert not (tmp_path / "merged").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base"]
+
+
+@pytest.mark.parametrize("form", ["hf", "gguf", "lora"])
+def test_another_base_leaves_nothing(tmp_path, capsys, monkeypatch, form):
+    """Other values, another vocabulary, another width: one line each, and it names what differs."""
+    monkeypatch.setattr("adept_llm.export.gguf.find_llama_cpp", lambda given: tmp_path)
+    base_in(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    kind, changes = ARCHITECTURES["llama-tied"]
+    others = {"values": {"initializer_range": 0.4}, "words": {"vocab_size": len(tokenizer) + 8},
+              "width": {"hidden_size": 64}}  # fmt: skip
+    for name, change in others.items():
+        sizes = {**COMMON, **changes, "vocab_size": len(tokenizer), **change}
+        torch.manual_seed(1)
+        AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(kind, **sizes), dtype=torch.float16
+        ).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        argv = ["export", tmp_path / "adapter", "--format", form, "--output_dir", tmp_path / "out"]
+        assert main([*map(str, argv), "--model_name_or_path", str(tmp_path / name)]) == 2
+        told = capsys.readouterr().err.strip().splitlines()
+        assert len(told) == 1 and "base" in told[0], told
+        assert sorted(p.name for p in tmp_path.iterdir() if "out" in p.name) == []
