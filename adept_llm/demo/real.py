@@ -66,8 +66,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     args = arguments(folder / "adapter", given.steps)
     _, result = run(model, args, encoder.encode_all(train)[0], batcher)
+    if result.stopped:
+        sys.exit(f"stopped by {result.stopped} at step {result.steps}; give the command again")
     print(
-        f"tuned    {result.trained_parameters:,} numbers of ADePT, {given.steps} steps of {BATCH} "
+        f"tuned    {result.trained_parameters:,} numbers of ADePT, {result.steps} steps of {BATCH} "
         f"in {dtype}: {result.seconds:.0f} s",
         flush=True,
     )
