@@ -11,6 +11,14 @@ HEAD = (
 )  # fmt: skip
 
 
+NOT_RUN = (
+    "llama-server of llama.cpp: no package of it here, and its build takes hours on this machine; "
+    "its engine and the file's chat template are run by node-llama-cpp.",
+    "Ollama, LM Studio: no package of them here; their files follow their documentation.",
+    "`vllm serve`, SGLang: not tried.",
+)
+
+
 def write_table(results: Path, cases: Sequence[Path]) -> None:
     """README.md of the folder of results."""
     lines = ["# Consumers of exported adapters", "", *_explained(), "", _row(HEAD)]
@@ -22,6 +30,7 @@ def write_table(results: Path, cases: Sequence[Path]) -> None:
         told = json.loads((case / "expected.json").read_text())
         name = path.stem.removesuffix(f"-{case.name}")
         lines.append(_row([name, *_cells(json.loads(path.read_text()), told, case.name)]))
+    lines += ["", "Not run:", "", *(f"- {one}" for one in NOT_RUN)]
     (results / "README.md").write_text("\n".join(lines) + "\n", "utf-8")
 
 
