@@ -1,6 +1,6 @@
 # adept_llm on a CPU: docker build -f docker/cpu.Dockerfile -t adept-llm .
 #   docker run --rm adept-llm doctor
-#   docker run --rm -v "$PWD:/work" adept-llm train recipes/demo.yaml --output_dir /work/runs/demo
+#   docker run --rm -v "$PWD:/runs" adept-llm train recipes/demo.yaml --output_dir /runs/demo
 FROM python:3.13-slim-bookworm
 
 # bubblewrap: the sandbox for programs that a model wrote
@@ -15,6 +15,6 @@ WORKDIR /opt/adept_llm
 COPY . .
 RUN pip install --no-cache-dir -c constraints.txt '.[quantization,report]'
 
-WORKDIR /work
+WORKDIR /runs
 ENTRYPOINT ["adept-llm"]
 CMD ["--help"]

@@ -17,6 +17,6 @@ WORKDIR /opt/adept_llm
 COPY . .
 RUN pip install --no-cache-dir -c constraints.txt '.[deepspeed,quantization,report]'
 
-WORKDIR /work
+WORKDIR /runs
 ENTRYPOINT ["adept-llm"]
 CMD ["--help"]

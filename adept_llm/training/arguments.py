@@ -239,7 +239,7 @@ class AdeptTrainingArguments(TrainingArguments):
             )
 
     def _check_ignored(self) -> None:
-        """Refuse what Trainer offers and adapters, our loss or our sampler would not heed."""
+        """Refuse what Trainer offers and adapters, our loss or our sampler would not follow."""
         for name, harmless in IGNORED_BY_US.items():
             value = getattr(self, name, harmless)
             value = getattr(value, "value", value)
