@@ -1,6 +1,7 @@
 # adept_llm on a CPU: docker build -f docker/cpu.Dockerfile -t adept-llm .
 #   docker run --rm adept-llm doctor
-#   docker run --rm -v "$PWD:/runs" adept-llm train recipes/demo.yaml --output_dir /runs/demo
+#   docker run --rm -v "$PWD:/runs" adept-llm train --model_name_or_path NAME \
+#       --train_file mine.jsonl --output_dir mine
 FROM python:3.13-slim-bookworm
 
 # bubblewrap: the sandbox for programs that a model wrote
