@@ -19,7 +19,8 @@ from adept_llm import (
 )
 from adept_llm.adapters import check_model
 from adept_llm.adapters.saved import read_trained
-from tests.builders import adapted, embedded, prefixed, small_model
+from adept_llm.adapters.virtual_head import VirtualRow
+from tests.builders import WIDTH, adapted, embedded, prefixed, small_model
 from tests.tokenizers import build_byte_level
 
 
@@ -75,7 +76,8 @@ def test_a_scaled_layer_is_merged_with_its_scale():
     model = adapted("gemma3", "adept").eval()
     ids = prefixed(model)
     before, _ = embedded(model, ids)
-    merged, _ = merge_adapter(model, _sized(build_byte_level()))
+    row = VirtualRow(torch.zeros(WIDTH))  # the tokenizer's ids are not the table's
+    merged, _ = merge_adapter(model, _sized(build_byte_level()), row)
     assert torch.equal(merged.get_input_embeddings()(ids), before)
 
 

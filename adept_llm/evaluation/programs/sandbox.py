@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 WALL_SECONDS = 20.0
 ANSWER_BYTES = 2**20
+INSIDE = "/program"  # the only folder it may write; not /tmp, below which Python itself may lie
 FOLDER_BYTES = 2**24
 LIMITS = {
     "RLIMIT_CORE": 0,
@@ -141,7 +142,7 @@ def sandbox_command() -> list[str] | None:
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         command += ["--unshare-user"]
-    command += ["--size", str(FOLDER_BYTES), "--perms", "1777", "--tmpfs", "/tmp"]
+    command += ["--size", str(FOLDER_BYTES), "--perms", "1777", "--tmpfs", INSIDE]
     command += ["--ro-bind", "/usr", "/usr"]
     for path in SYSTEM:
         if os.path.islink(path):
@@ -155,7 +156,7 @@ def sandbox_command() -> list[str] | None:
         command += ["--ro-bind-try", path, path]
     for name in ("null", "zero", "random", "urandom"):
         command += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    return [*command, "--remount-ro", "/", "--chdir", "/tmp", "--", *python_command()]
+    return [*command, "--remount-ro", "/", "--chdir", INSIDE, "--", *python_command()]
 
 
 def _python_folders() -> list[str]:
