@@ -1,0 +1,68 @@
+"""What a figure depends on: date, machine, versions, and the code that was measured."""
+
+import importlib.metadata
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("torch", "transformers", "peft", "deepspeed", "bitsandbytes", "flash-attn", "datasets")
+
+
+def facts() -> dict[str, Any]:
+    """Date, hardware, versions of packages, and the git revision; '+' marks uncommitted changes."""
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "hardware": hardware(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "revision": _revision(),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """The processor and the threads in use, and each GPU."""
+    found: dict[str, Any] = {
+        "cpu": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        found["gpus"] = [torch.cuda.get_device_name(n) for n in range(count)]
+    return found
+
+
+def _processor() -> str:
+    """Linux's name for it, or the machine's kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _revision() -> str:
+    try:
+        return _git("rev-parse", "--short", "HEAD") + ("+" if _git("diff", "HEAD", "--stat") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*command: str) -> str:
+    return subprocess.check_output(
+        ["git", *command], cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL
+    ).strip()
