@@ -204,7 +204,7 @@ class Encoder:
             pairs = zip(prompts, answers, strict=True)
             prompts = [one._replace(text=one.text + answer) for one, answer in pairs]
         tokens = self._splitter.prompts([prompt.text for prompt in prompts])
-        targets = [[] for _ in answers] if joint else self._splitter.continuations(answers)
+        targets = [[] for _ in answers] if joint else self._continuations(answers)
         fitted = [
             _Fitted(
                 example,
@@ -220,6 +220,12 @@ class Encoder:
         return [
             next(shortened) if one.too_long else [one.encoded(one.tokens.ids)] for one in fitted
         ]
+
+    def _continuations(self, answers: Sequence[str]) -> list[list[int]]:
+        """Token ids of answers; labels come again and again, and are tokenised once."""
+        distinct = list(dict.fromkeys(answers))
+        ids = dict(zip(distinct, self._splitter.continuations(distinct), strict=True))
+        return [ids[answer] for answer in answers]
 
     def _answer(self, example: Example) -> str:
         """The target with the white space in front of it."""
