@@ -6,7 +6,7 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 from adept_llm.data.example import Example
-from adept_llm.data.rows import Row
+from adept_llm.data.row import Row
 from adept_llm.errors import InputError
 from adept_llm.tasks.splits import Part, Splits
 

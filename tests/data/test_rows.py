@@ -105,7 +105,7 @@ def test_bad_files_are_named_with_the_place(tmp_path, name, content, message):
     """In one line; a traceback would help nobody who has a file to mend."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
-        read_rows(tmp_path / name)
+        list(read_rows(tmp_path / name))
     assert "\n" not in str(error.value)
 
 
