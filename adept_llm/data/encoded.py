@@ -1,5 +1,6 @@
 """An example as token ids, and what became of many of them."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -26,6 +27,14 @@ class Encoded:
     label: int
     truncated: int
     passed_over: tuple[Span, ...] = ()
+
+    def content(self) -> bytes:
+        """What of it goes into a fingerprint: all that is learnt."""
+        left_out = [place for span in self.passed_over for place in span]
+        prompt, target = self.prompt_ids, self.target_ids
+        lengths = len(prompt), len(target), len(left_out)
+        numbers = [lengths[0], *prompt, lengths[1], *target, lengths[2], *left_out]
+        return array("q", numbers).tobytes()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class JsonLines(Rows):
 
     def __init__(self, path: Path) -> None:
         """Find out where lines begin."""
-        self._path = path
+        self._path, self._name = path, path.name
         self._file: BinaryIO | None = None
         self._bounds, self._lines = _scan(path)
 
@@ -54,8 +54,7 @@ class JsonLines(Rows):
     def _row(self, file: BinaryIO, line: int) -> Row:
         start, end = int(self._bounds[line]), int(self._bounds[line + 1])
         file.seek(start)
-        where = f"{self._path}:{line + 1}"
-        return _row(file.read(end - start), where, f"{self._path.name}:{line + 1}")
+        return _row(file.read(end - start), f"{self._path}:{line + 1}", f"{self._name}:{line + 1}")
 
 
 def objects(lines: Iterable[bytes], name: str) -> Iterator[Row]:
@@ -76,7 +75,7 @@ def decode(raw: bytes, where: str) -> str:
         InputError: It is not UTF-8; says at which line.
     """
     try:
-        return raw.decode("utf-8-sig")  # Excel puts a byte order mark in front
+        return raw.removeprefix(BYTE_ORDER_MARK).decode()  # Excel puts it in front
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start)
         place = f"{where}:{line + 1}" if b"\n" in raw[:-1] else where

@@ -80,6 +80,16 @@ class TaskRows:
         path = _split_file(folder, part.split)
         return {**given, "name": path.name, "content": content_of(path)}
 
+    def check(self) -> None:
+        """Refuse a split that is not there.
+
+        Raises:
+            InputError: There is no such split, folder or file.
+        """
+        _, part, folder = self._cut()
+        if folder is not None:
+            _split_file(folder, part.split)
+
     def open(self) -> Examples:
         """The examples.
 
