@@ -12,27 +12,20 @@ import logging
 import shutil
 import zlib
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from adept_llm.data.encoded import Tally
 from adept_llm.data.encoding import Encoder
-from adept_llm.data.example import Example, content
 from adept_llm.data.json_lines import BLOCK
-from adept_llm.data.labels import Answers
-from adept_llm.data.processes import spread
-from adept_llm.data.source import Examples, Source, parts
-from adept_llm.data.stored import About, Stored, columns, schema
+from adept_llm.data.source import Examples, Source
+from adept_llm.data.stored import About, Stored
+from adept_llm.data.writing import write_encoded
 from adept_llm.files import unfinished_name, whole_folder
-
-if TYPE_CHECKING:
-    from pyarrow import NativeFile, RecordBatch
 
 LOG = logging.getLogger(__name__)
 LEAST_ROWS = 20_000  # that are stored: fewer are tokenised in a few seconds
@@ -72,13 +65,13 @@ def _folder(encoder: Encoder, source: Source) -> Path | None:
     if given is None or not datasets.is_caching_enabled():
         return None
     tokenizer: Any = encoder.tokenizer
-    parts_of_it = (
+    tokens = (
         type(tokenizer).__name__, tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template,
         tokenizer.special_tokens_map,
     )  # fmt: skip
     decides = {
         "source": given,
-        "encoder": [encoder.template, encoder.max_length, encoder.loss_on, parts_of_it],
+        "encoder": [encoder.template, encoder.max_length, encoder.loss_on, tokens],
         "code": _code(),
         "versions": [version(name) for name in ("transformers", "tokenizers")],
     }
@@ -109,6 +102,7 @@ def _made(folder: Path, encoder: Encoder, examples: Examples) -> Stored:
             return found
         for left in (folder, *folder.parent.glob(f"{unfinished_name(folder)}*")):
             shutil.rmtree(left, ignore_errors=True)
+        LOG.info("%s rows are tokenised, once", f"{len(examples):,}")
         try:
             whole_folder(folder, partial(_write, encoder, examples))
             LOG.info("the tokenised rows are kept in %s", folder)
@@ -134,7 +128,7 @@ def _write(encoder: Encoder, examples: Examples, folder: Path) -> None:
 
     path = folder / ROWS_FILE
     with pa.OSFile(str(path), "wb") as file:
-        about = _encode(encoder, examples, file)
+        about = write_encoded(encoder, examples, file)
     told = {"about": about.to_json(), "checksum": _checksum(path)}
     (folder / ABOUT_FILE).write_text(json.dumps(told, indent=1) + "\n")
 
@@ -170,70 +164,5 @@ def _in_memory(encoder: Encoder, examples: Examples) -> Stored:
     from datasets import Dataset
 
     sink = pa.BufferOutputStream()
-    about = _encode(encoder, examples, sink)
+    about = write_encoded(encoder, examples, sink)
     return Stored(Dataset.from_buffer(sink.getvalue()), about)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A part of the examples, encoded, with all that is to be known of it."""
-
-    batch: "RecordBatch"
-    tally: Tally
-    answers: Answers
-    texts: bytes
-    ids: bytes
-    largest_id: int
-
-
-def _part(encoder: Encoder, examples: Examples, part: range) -> _Part:
-    tally = Tally()
-    rows = examples.read(part)
-    encoded = encoder.encode_part(rows, tally) if rows else []
-    batch = columns(encoded)
-    ids = batch.column("ids").flatten().to_numpy()
-    return _Part(
-        batch,
-        tally,
-        Answers(rows),
-        b"".join(map(content, rows)),
-        b"".join(one.content() for one in encoded),
-        int(ids.max(initial=-1)),
-    )
-
-
-def _encode(encoder: Encoder, examples: Examples, sink: "NativeFile") -> About:
-    """Write encoded examples in Arrow's form of a stream.
-
-    Raises:
-        InputError: As `encode_source`.
-    """
-    from pyarrow import ipc
-
-    tally, answers, texts, ids, largest = Tally(), Answers(), sha256(), sha256(), -1
-    ends: list[int] = []
-    cut = parts(len(examples))
-    with ipc.new_stream(sink, schema()) as writer:
-        for part in spread(partial(_part, encoder, examples), cut):
-            writer.write_batch(part.batch)
-            tally.add(part.tally)
-            answers.add(part.answers)
-            texts.update(part.texts)
-            ids.update(part.ids)
-            largest = max(largest, part.largest_id)
-            ends.append(len(answers))
-    return About(
-        report=encoder.report(tally),
-        texts=texts.hexdigest()[:12],
-        ids=ids.hexdigest()[:12],
-        largest_id=largest,
-        labels=answers.labels,
-        alike=answers.alike,
-        answers=answers.describe(partial(_example, examples, cut, ends)),
-    )
-
-
-def _example(examples: Examples, cut: list[range], ends: list[int], number: int) -> Example:
-    """One example by its number; `ends` counts those that the parts made."""
-    place = next(n for n, end in enumerate(ends) if number < end)
-    return examples.read(cut[place])[number - (ends[place - 1] if place else 0)]

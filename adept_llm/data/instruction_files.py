@@ -100,8 +100,9 @@ class OwnRows:
 
     def key(self) -> dict[str, Any]:
         """All that decides the examples."""
-        given = {"name": self.path.name, "labels": self.labels, "limit": self.limit}
-        return {**given, "seed": self.seed, "content": content_of(self.path)}
+        drawn = None if self.limit is None else [self.limit, self.seed]
+        given = {"name": self.path.name, "labels": self.labels, "drawn": drawn}
+        return {**given, "content": content_of(self.path)}
 
     def open(self) -> FromRows:
         """The examples.

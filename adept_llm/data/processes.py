@@ -21,7 +21,8 @@ from adept_llm.errors import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
-LEAST_TASKS = 10  # that a process is started for: it takes two seconds to begin
+LEAST_TASKS = 20  # that a process is started for: it takes two seconds to begin
+MOST_PROCESSES = 16  # whose results one reader takes in
 PIPE = 1 << 20  # bytes that a process may be ahead
 
 
@@ -36,7 +37,7 @@ def spread(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         InputError: What the first task raised that failed, or a process was killed.
         RuntimeError: A task failed otherwise; with the traceback of its process.
     """
-    count = min(len(os.sched_getaffinity(0)), len(tasks) // LEAST_TASKS)
+    count = min(_cores(), len(tasks) // LEAST_TASKS, MOST_PROCESSES)
     if count < 2:
         yield from map(work, tasks)
         return
@@ -50,6 +51,13 @@ def spread(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # Linux alone tells which are this process's
+        return os.cpu_count() or 1
 
 
 def _start(job: bytes) -> "subprocess.Popen[bytes]":

@@ -73,7 +73,8 @@ class TaskRows:
         task, part, folder = self._cut()
         if TASKS.get(task.name) is not task:
             return None
-        given: dict[str, Any] = {"limit": self.limit, "seed": self.seed, "shots": self.shots}
+        seed = None if self.limit is self.shots is None else self.seed
+        given: dict[str, Any] = {"limit": self.limit, "shots": self.shots, "seed": seed}
         given |= {"task": task.name, "part": str(part), "reference": self.reference}
         if folder is None:
             return {**given, "hub": [task.path, task.config, task.revision]}

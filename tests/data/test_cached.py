@@ -87,7 +87,7 @@ def test_every_field_is_that_of_memory(
         assert report.truncated or report.dropped
     made = encode_source(encoder, source)
     monkeypatch.setattr(module, "LEAST_ROWS", 1000)
-    in_memory = encode_source(encoder, replace(source, seed=1))  # another seed: not found
+    in_memory = encode_source(encoder, replace(source, limit=99))  # which is not found
     unread(monkeypatch)
     for stored in (made, in_memory, encode_source(encoder, source)):
         assert list(stored) == expected and stored[-1] == expected[-1]
@@ -200,6 +200,18 @@ def test_a_changed_file_is_read_again_and_a_moved_one_is_not(
     assert list(encode_source(encoder, OwnRows(moved))) == first
 
 
+def test_the_seed_of_a_run_that_draws_no_rows_changes_nothing(source, byte_level, monkeypatch):
+    """A sweep over seeds tokenises once."""
+    encoder = Encoder(byte_level, "plain", 64)
+    first = list(encode_source(encoder, source))
+    task = TaskRows(get_task("sst2"), "train", Path(__file__).parents[1] / "tasks/fixtures/sst2")
+    assert task.key() == replace(task, seed=1).key()
+    assert replace(task, shots=4).key() != replace(task, shots=4, seed=1).key()
+    assert replace(task, limit=4).key() != replace(task, limit=4, seed=1).key()
+    unread(monkeypatch)
+    assert list(encode_source(encoder, replace(source, seed=1))) == first
+
+
 def cut(folder):
     path = folder / ROWS_FILE
     path.write_bytes(path.read_bytes()[:-40])
@@ -280,7 +292,7 @@ def test_two_at_once_tokenise_once(source, byte_level, monkeypatch, caplog):
     """The second waits for the first, and reads what it wrote."""
     caplog.set_level(logging.INFO)
     began, go_on, times = threading.Event(), threading.Event(), []
-    encode = module._encode
+    encode = module.write_encoded
 
     def slowly(*given):
         times.append(1)
@@ -288,7 +300,7 @@ def test_two_at_once_tokenise_once(source, byte_level, monkeypatch, caplog):
         assert go_on.wait(30)
         return encode(*given)
 
-    monkeypatch.setattr(module, "_encode", slowly)
+    monkeypatch.setattr(module, "write_encoded", slowly)
     found = []
 
     def one():
