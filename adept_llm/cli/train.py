@@ -30,7 +30,8 @@ from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.result_table import format_result
 from adept_llm.compat.config import commit_of
 from adept_llm.compat.deepspeed import gathered
-from adept_llm.data import Encoded, Encoder, Example, describe_answers, fingerprint
+from adept_llm.data import Encoder, Example, Stored, fingerprint
+from adept_llm.data.cached import encode_source
 from adept_llm.errors import InputError
 from adept_llm.evaluation.answers import Answered
 from adept_llm.evaluation.measure import check_best, make_measure, measure_answers
@@ -39,7 +40,7 @@ from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecor
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 from adept_llm.training.choices import check_choices
-from adept_llm.training.data import read_data, read_test
+from adept_llm.training.data import read_test, read_validation, train_source
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import (
     adopt_slurm_ranks,
@@ -122,11 +123,13 @@ def train_in(
 ) -> int:
     """One run in a folder of its own; a dry one ends where the weights would be read."""
     model_config = check_base(base, config, data, args)
-    examples, validation = read_data(data, args.seed)
+    source = train_source(data, args.seed, args.do_predict)
     tokenizer = load_tokenizer(base.model_name_or_path, base.model_revision)
     encoder = Encoder(tokenizer, data.template, data.max_length, data.loss_on)
-    train, report = encoder.encode_all(examples)
+    train = encode_source(encoder, source)
+    about = train.about
     check_ids(train, model_config)
+    validation = read_validation(data, args.seed, about.labels)
     steps = number_of_steps(args, len(train))
     reference.check_length(config.method, steps)
     args.check_warmup(steps)
@@ -138,13 +141,13 @@ def train_in(
     elif args.do_eval:
         raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
     check_best(args.metric_for_best_model, measure)
-    if rows := read_test(data, args.seed, args.do_predict, examples[0].labels):
+    if rows := read_test(data, args.seed, args.do_predict, about.labels):
         answers = measure_answers(encoder, rows, task, *how)
         test = Answered(answers, folder if args.should_save else None)
         say(args, f"test: {answers.report}; data {fingerprint(rows)}")
-    record = start_record(base, config, data, args, data_record(data, examples, train, validation))
-    say(args, f"answers: {describe_answers(examples)}")
-    say(args, f"train: {report}; data {record.data.train_fingerprint}")
+    record = start_record(base, config, data, args, data_record(data, train, validation))
+    say(args, f"answers: {about.answers}")
+    say(args, f"train: {about.report}; data {record.data.train_fingerprint}")
     if measure:
         say(args, f"validation: {measure.report}; data {record.data.validation_fingerprint}")
     if dry_run:
@@ -276,13 +279,15 @@ def why_padded(
     return why_not_packed(model_config, config.num_virtual_tokens + max_length)
 
 
-def check_ids(examples: Sequence[Encoded], model_config: "PretrainedConfig") -> None:
+def check_ids(examples: Stored, model_config: "PretrainedConfig") -> None:
     """Refuse ids beyond the base's table: its tokenizer was extended, and they would be read as P.
 
     Raises:
         InputError: naming the example.
     """
     size = model_config.get_text_config().vocab_size
+    if examples.about.largest_id < size:
+        return
     for example in examples:
         largest = max([*example.prompt_ids, *example.target_ids])
         if largest >= size:
@@ -292,21 +297,16 @@ def check_ids(examples: Sequence[Encoded], model_config: "PretrainedConfig") -> 
             )
 
 
-def data_record(
-    data: DataArguments,
-    examples: Sequence[Example],
-    train: Sequence[Encoded],
-    validation: Sequence[Example],
-) -> DataRecord:
+def data_record(data: DataArguments, train: Stored, validation: Sequence[Example]) -> DataRecord:
     """What is learnt and measured."""
-    kinds = {example.labels for example in examples}
+    about = train.about
     return DataRecord(
-        kind=LABELS if examples[0].labels else FREE_TEXT,
-        labels=examples[0].labels if len(kinds) == 1 else (),
+        kind=LABELS if about.labels else FREE_TEXT,
+        labels=about.labels if about.alike else (),
         template=data.template,
         max_length=data.max_length,
         train_rows=len(train),
-        train_fingerprint=fingerprint(examples),
+        train_fingerprint=about.texts,
         validation_rows=len(validation),
         validation_fingerprint=fingerprint(validation) if validation else "",
         loss_on=data.loss_on,

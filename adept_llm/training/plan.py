@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, quantiles
 
-from adept_llm.data import Encoded
+from adept_llm.data import Encoded, token_counts
 from adept_llm.training.sampling import GlobalBatches, Shares
 
 
@@ -60,7 +60,7 @@ class Plan:
             seed: of the order.
             bucket: see `GlobalBatches`.
         """
-        lengths = [len(row.prompt_ids) + len(row.target_ids) for row in rows]
+        lengths = token_counts(rows)
         of_ranks = []
         for rank in range(shares.world_size):
             mine = replace(shares, rank=rank)

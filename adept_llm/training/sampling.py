@@ -8,6 +8,7 @@ depend on the number of ranks (INV 6), and a resumed run finds its place by (see
 """
 
 import heapq
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from adept_llm.data.stored import taken, token_counts
 from adept_llm.packing import IGNORED, Batch, Batcher
 
 
@@ -99,10 +101,12 @@ class GlobalBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         # a generator of its own: neither ranks nor a resumed run can drift apart
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
-        order = torch.randperm(self.size, generator=generator).tolist()
+        # an array: a list of a million numbers takes 40 MB
+        order = array("q", torch.randperm(self.size, generator=generator).numpy().tobytes())
         for start in range(0, self.size, self.bucket) if self.bucket else ():
             drawn = order[start : start + self.bucket]
-            order[start : start + self.bucket] = sorted(drawn, key=lambda n: -self.lengths[n])
+            longest_first = sorted(drawn, key=lambda n: -self.lengths[n])
+            order[start : start + self.bucket] = array("q", longest_first)
         for start in range(0, self.size, self.shares.global_batch):
             batch = order[start : start + self.shares.global_batch]
             for hand in self.shares.deal(batch, self.lengths):
@@ -121,6 +125,11 @@ class StandIns(Sequence[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         return (self.examples[max(index, -1 - index)], index >= 0)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Those of a batch; the loader asks for them at once."""
+        found = taken(self.examples, [max(index, -1 - index) for index in indices])
+        return [(one, index >= 0) for one, index in zip(found, indices, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,7 @@ def training_loader(
     bucket: int = 0,
 ) -> DataLoader[Any]:
     """A loader of this rank's micro-batches; its length is a multiple of the accumulation."""
-    lengths = [len(e.prompt_ids) + len(e.target_ids) for e in examples]
+    lengths = token_counts(examples)
     return DataLoader(
         cast(Any, StandIns(examples)),
         batch_sampler=GlobalBatches(lengths, shares, seed, epoch, bucket),

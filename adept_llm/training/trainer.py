@@ -25,7 +25,7 @@ class AdeptTrainer(ResumableTrainer):
     Args:
         model: an injected model.
         args: arguments.
-        train_dataset: list of encoded examples.
+        train_dataset: encoded examples.
         batcher: the model's, from `make_batcher`.
         measure: called where Trainer would evaluate; its main metric finds the best checkpoint.
         record: of the run so far, laid into its checkpoints.

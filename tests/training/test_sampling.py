@@ -170,3 +170,32 @@ def test_workers_and_pinned_memory_are_passed_on():
     plain, asked = load(), load(2, True)
     assert (plain.num_workers, plain.pin_memory) == (0, False)
     assert (asked.num_workers, asked.pin_memory) == (2, True)
+
+
+def test_stored_rows_make_the_batches_of_those_in_memory(monkeypatch):
+    """To the last label, stand-ins included, and read once a batch."""
+    import pyarrow as pa
+    from datasets import Dataset
+
+    from adept_llm.data.stored import About, Stored, columns, token_counts
+    from adept_llm.packing import Batcher
+    from tests.builders import make_examples
+
+    rows = make_examples([(2 + n % 5, 1 + n % 3) for n in range(25)])
+    about: About = None  # type: ignore[assignment]
+    stored = Stored(Dataset(pa.Table.from_batches([columns(rows)])), about)
+    assert list(token_counts(stored)) == token_counts(rows)
+    asked = []
+    take = Stored.take
+    monkeypatch.setattr(Stored, "take", lambda self, n: asked.append(list(n)) or take(self, n))
+    for rank in range(2):
+        shares = Shares(4, 2, 2, rank)
+        options = (Batcher((90, 91), packed=True), shares, 3, lambda: 1)
+        of_memory, of_store = (training_loader(e, *options, bucket=8) for e in (rows, stored))
+        asked.clear()
+        for expected, found in zip(of_memory, of_store, strict=True):
+            assert found["example_ids"] == expected["example_ids"]
+            assert torch.equal(found["labels"], expected["labels"])
+            for name in ("input_ids", "position_ids", "logits_to_keep"):
+                assert torch.equal(found["inputs"][name], expected["inputs"][name])
+        assert len(asked) == len(of_store) and max(map(len, asked)) > 1
