@@ -97,7 +97,7 @@ TRAIN = Layout(
         "quantization": "of the frozen linear layers",
         "method": "what is trained, see docs/methods.md",
         "prompt_init": "where the prompt starts",
-        "packing": "how a micro-batch is laid out",
+        "packing": "how batches are laid out",
         "tokens_per_batch": "most at a time: a larger micro-batch is computed in pieces",
         "prompt_rank": "rank of the prompt (dpt), words mixed (superpos) or width (ulpt)",
         "units": "of trained values: the table's root mean square, or plain",
