@@ -35,7 +35,7 @@ from adept_llm.data.cached import encode_source
 from adept_llm.errors import InputError
 from adept_llm.evaluation.answers import Answered
 from adept_llm.evaluation.measure import check_best, make_measure, measure_answers
-from adept_llm.packing import make_batcher, why_not_packed
+from adept_llm.packing import computed_tokens, make_batcher, why_not_packed
 from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecord
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
@@ -51,6 +51,7 @@ from adept_llm.training.launch import (
 )
 from adept_llm.training.launcher_watch import watch
 from adept_llm.training.out_of_memory import explained
+from adept_llm.training.pieces import Pieces
 from adept_llm.training.reference import ReferenceArguments, adopt
 from adept_llm.training.run import run
 from adept_llm.training.run_folder import claimed, clear, is_finished
@@ -129,6 +130,7 @@ def train_in(
     train = encode_source(encoder, source)
     about = train.about
     check_ids(train, model_config)
+    check_sizes(args, config, train)
     validation = read_validation(data, args.seed, about.labels)
     steps = number_of_steps(args, len(train))
     reference.check_length(config.method, steps)
@@ -153,7 +155,8 @@ def train_in(
     if dry_run:
         plan = plan_of(args, config, train, steps)
         padded = why_padded(args, config, model_config, data.max_length)
-        say(args, format_columns(["dry run", ""], plan_rows(plan, padded, data.max_length)))
+        told = plan_rows(plan, padded, data.max_length, args.tokens_per_batch)
+        say(args, format_columns(["dry run", ""], told))
         say(args, "nothing was written; for its time, train --max_steps 20 and read tokens/s")
         leave_together()
         return 0
@@ -167,7 +170,9 @@ def train_in(
         say(args, f"padding instead of packing: {batcher.why_padded}")
     if args.overwrite_output_dir:
         clear(folder)
-    with explained(args, partial(needs_of, base, config, data, args, model_config)):
+    needs = partial(needs_of, base, config, data, args, model_config)
+    sizes = partial(sizes_of, args, config, train, steps, batcher.packed)
+    with explained(args, needs, sizes):
         _, result = run(model, args, train, batcher, measure, record, stop, test)
     if result.stopped:
         say(
@@ -244,8 +249,8 @@ def check_base(
     check_quantization(base.quantization, model_config, dtype, stage)
     check_context(model_config, config.num_virtual_tokens, data.max_length)
     if stage != 3:  # a shard's size is not estimated, and sharded models know no meta device
-        batch, checkpoints = args.per_device_train_batch_size, bool(args.gradient_checkpointing)
-        needs = needs_of(base, config, data, args, model_config, batch, checkpoints)
+        most, checkpoints = args.tokens_per_batch, bool(args.gradient_checkpointing)
+        needs = needs_of(base, config, data, args, model_config, most, checkpoints)
         if needs:
             check_device(name, needs, args.use_cpu)
         say(args, f"{name}: {needs or 'memory is not estimated for such a model'}")
@@ -258,16 +263,29 @@ def needs_of(
     data: DataArguments,
     args: AdeptTrainingArguments,
     model_config: Any,
-    batch_size: int,
+    most: int | None,
     checkpoints: bool,
 ) -> Needs | None:
-    """What a run with such micro-batches needs of one GPU."""
+    """What a run needs of one GPU; `most` tokens are computed at a time, or whole micro-batches."""
     deepspeed = read_deepspeed(args.deepspeed) if args.deepspeed else {}
     return estimate(
-        model_config, config, pick_dtype(base.dtype, model_config), base.quantization, batch_size,
-        data.max_length, args.packing, checkpoints, data.loss_on,
-        Sharding.of(deepspeed, args.world_size),
+        model_config, config, pick_dtype(base.dtype, model_config), base.quantization,
+        args.per_device_train_batch_size, data.max_length, args.packing, checkpoints, data.loss_on,
+        Sharding.of(deepspeed, args.world_size), most,
     )  # fmt: skip
+
+
+def sizes_of(
+    args: AdeptTrainingArguments,
+    config: AdeptConfig,
+    train: Stored,
+    steps: int,
+    packed: bool,
+) -> tuple[int, int]:
+    """Most tokens that a run computes at a time, and those of its longest row alone."""
+    plan = plan_of(args, config, train, steps)
+    longest = computed_tokens(config.num_virtual_tokens, [plan.lengths[-1] - 1], packed)
+    return plan.largest.packed if packed else plan.largest.padded, longest
 
 
 def why_padded(
@@ -277,6 +295,18 @@ def why_padded(
     if args.packing == "padded":
         return "as asked"
     return why_not_packed(model_config, config.num_virtual_tokens + max_length)
+
+
+def check_sizes(args: AdeptTrainingArguments, config: AdeptConfig, train: Stored) -> None:
+    """Refuse a row that is longer than what is computed at a time.
+
+    Raises:
+        InputError: naming the longest.
+    """
+    if args.tokens_per_batch is None:
+        return
+    pieces = Pieces(args.tokens_per_batch, config.num_virtual_tokens)
+    pieces.check(train.lengths, lambda index: train[index].id)
 
 
 def check_ids(examples: Stored, model_config: "PretrainedConfig") -> None:
