@@ -3,9 +3,8 @@
     python -m benchmarks.scaling [--steps 8] [--megabits 200 1000 0] [--output FILE]
 
 Nodes are network namespaces on this machine, see links.py, so root is needed; 0 megabits is the
-link as it is. Each rank has one thread. `alone` is one rank with the machine to itself, `apart` one
-on each node without a link: what computing takes. The best step of each counts, on its slowest
-rank, since other work can only slow it. `python -m benchmarks.scaling.table` shows the file.
+link as it is. Each rank has one thread. Each step is followed by one that only computes, on a whole
+copy of the base; medians of both count. `python -m benchmarks.scaling.table` shows the file.
 """
 
 import argparse
@@ -30,7 +29,7 @@ SHAPE: dict[str, Any] = {
     "vocab_size": 2048, "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 32,
     "num_attention_heads": 4, "max_position_embeddings": 256,
 }  # fmt: skip
-TIMED = ("apart", "apart NF4", "replicated", "replicated NF4", "ZeRO-3", "FSDP2")
+TIMED = ("replicated", "replicated NF4", "ZeRO-3", "FSDP2")
 # what is sent is counted here, the time of four ranks on two cores means nothing
 COUNTED: tuple[dict[str, Any], ...] = (
     {"variant": "ZeRO-3", "checkpointing": True},
@@ -91,9 +90,9 @@ def main() -> None:
         model.save_pretrained(base)
         rows = run(base, "alone", args.steps, [UNLIMITED], nodes=1)
         for variant in TIMED:
-            link = [UNLIMITED] if variant.startswith("apart") else args.megabits
-            rows += run(base, variant, args.steps, link)
-            print(variant, *(f"{row['seconds']:.2f} s" for row in rows[-len(link) :]), flush=True)
+            new = run(base, variant, args.steps, args.megabits)
+            rows += new
+            print(variant, *(f"{row['seconds']:.2f} s" for row in new), flush=True)
         sent = [run(base, steps=3, megabits=[UNLIMITED], **one)[0] for one in COUNTED]
     found = {
         **facts(), "base": {**SHAPE, "parameters": model.num_parameters(), "dtype": "bfloat16"},

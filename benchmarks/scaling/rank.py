@@ -33,7 +33,6 @@ LIMITS = {
     "stage3_param_persistence_threshold": 1e5,
 }
 PROBE = 4_000_000
-ALONE = ("alone", "apart", "apart NF4")
 Step = Callable[[], None]
 
 
@@ -41,29 +40,36 @@ def main(job: dict[str, Any]) -> None:
     """Time steps at each rate of the link."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    alone = job["variant"] in ALONE
+    alone = job["variant"] == "alone"
     if not alone:
         start_group(job["variant"])
     quantization = "nf4" if job["variant"].endswith("NF4") else "none"
-    model = load_model(job["base"], None, "bfloat16", quantization)
-    config = adept_llm.AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39)
-    model = adept_llm.inject_adapter(model, config)
-    model.train()
-    if job["checkpointing"]:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    batch = adept_llm.make_batcher(model)(texts(job["batch"], job["tokens"]))
-    step = STEPS[job["variant"]](model, batch, job)
+    examples = texts(job["batch"], job["tokens"])
+    model, whole = (tuned_model(job["base"], quantization, job["checkpointing"]) for _ in range(2))
+    batch = adept_llm.make_batcher(model)(examples)
+    step, apart = STEPS[job["variant"]](model, batch, job), plain(whole, batch, job)
     found = []
     for rate in job["megabits"]:
         if not alone:
             throttle(rate)
-        found.append({"megabits": rate, **measured(step, job["steps"], alone)})
+        found.append({"megabits": rate, **measured(step, apart, job["steps"], alone)})
     if os.environ["RANK"] == "0":
         print("\n" + json.dumps(found))
     if dist.is_initialized():
         dist.barrier()
     # a rank that closes its group waits now and then for one that has gone
     leave_at_once(0)
+
+
+def tuned_model(base: str, quantization: str, checkpointing: bool) -> Any:
+    """The frozen base with an adapter, in training."""
+    model = load_model(base, None, "bfloat16", quantization)
+    config = adept_llm.AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39)
+    model = adept_llm.inject_adapter(model, config)
+    model.train()
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
 
 
 def start_group(variant: str) -> None:
@@ -82,28 +88,38 @@ def texts(count: int, tokens: int) -> list[Encoded]:
     return [Encoded(row, [5, 2], str(n), -1, 0) for n, row in enumerate(ids)]
 
 
-def measured(step: Step, steps: int, alone: bool) -> dict[str, Any]:
-    """The best step on its slowest rank, bytes from the other node, rate of a gather alone."""
+def measured(step: Step, apart: Step, steps: int, alone: bool) -> dict[str, Any]:
+    """Medians over pairs of a step and one that only computes, each of the slowest rank.
+
+    In pairs, because other work on the machine slows both.
+    """
     rate = None if alone else gather_rate()
     for _ in range(3):
         step()
-    seconds = []
+        apart()
+    pairs, arrived = [], 0
+    for _ in range(steps):
+        before = 0 if alone else received()
+        both = [seconds_of(step, alone)]
+        arrived += 0 if alone else received() - before
+        pairs.append([*both, seconds_of(apart, alone)])
+    slowest = torch.tensor(pairs)
+    if not alone:
+        dist.all_reduce(slowest, dist.ReduceOp.MAX)
+    seconds, computing = slowest.median(0).values.tolist()
+    found = {"seconds": seconds, "computing_seconds": computing, "pairs": slowest.tolist()}
+    if not alone:
+        found |= {"received_per_step": arrived / steps, "gather_bytes_per_second": rate}
+    return found
+
+
+def seconds_of(step: Step, alone: bool) -> float:
+    """Of one step that all ranks begin together."""
     if not alone:
         dist.barrier()
-    before = 0 if alone else received()
-    for _ in range(steps):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    if alone:
-        return {"seconds": min(seconds), "all": seconds}
-    arrived = (received() - before) / steps
-    slowest = torch.tensor(seconds)
-    dist.all_reduce(slowest, dist.ReduceOp.MAX)
-    return {
-        "seconds": slowest.min().item(), "all": slowest.tolist(),
-        "received_per_step": arrived, "gather_bytes_per_second": rate,
-    }  # fmt: skip
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
 
 
 def gather_rate() -> float:
@@ -191,7 +207,7 @@ def fsdp2(model: Any, batch: Any, job: dict[str, Any]) -> Step:
 
 
 STEPS: dict[str, Callable[[Any, Any, dict[str, Any]], Step]] = {
-    **dict.fromkeys(ALONE, plain),
+    "alone": plain,
     "replicated": replicated,
     "replicated NF4": replicated,
     "ZeRO-3": zero3,
