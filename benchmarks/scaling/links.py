@@ -4,12 +4,13 @@ Needs root, and iproute2's `ip` and `tc`. Both ends are shaped by a token bucket
 holds for each direction by itself.
 """
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NODES = ("adept-a", "adept-b")
+NODES = tuple(f"adept-{os.getpid()}-{letter}" for letter in "ab")
 ADDRESSES = ("10.213.77.1", "10.213.77.2")
 DEVICE = "cable"
 UNLIMITED = 0
