@@ -31,7 +31,7 @@ from adept_llm.training.log_file import read_losses
 from adept_llm.training.run import run
 
 CONFIGS = Path(__file__).parents[2] / "ds_configs"
-GLOBAL_BATCH, MAX_LENGTH, AT_ONCE = 16, 64, 130
+GLOBAL_BATCH, MAX_LENGTH, AT_ONCE = 16, 64, 80
 LABELS = ("\nYes", "\nNo")
 Variant = dict[str, Any]
 
