@@ -202,7 +202,8 @@ def test_stored_rows_make_the_batches_of_those_in_memory(monkeypatch):
         options = (Batcher((90, 91), packed=True), shares, 3, lambda: 1)
         of_memory, of_store = (training_loader(e, *options, bucket=8) for e in (rows, stored))
         asked.clear()
-        for expected, found in zip(of_memory, of_store, strict=True):
+        for whole, stored_whole in zip(of_memory, of_store, strict=True):
+            (expected,), (found,) = whole["pieces"], stored_whole["pieces"]
             assert found["example_ids"] == expected["example_ids"]
             assert torch.equal(found["labels"], expected["labels"])
             for name in ("input_ids", "position_ids", "logits_to_keep"):
