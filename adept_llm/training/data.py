@@ -1,7 +1,6 @@
 """The rows of a run, from a task or from the user's own files."""
 
 from adept_llm.data import Example, own_examples
-from adept_llm.errors import InputError
 from adept_llm.tasks import get_task, load_split
 from adept_llm.training.arguments import DataArguments
 
@@ -43,7 +42,7 @@ def read_test(
     Args:
         data: which rows.
         seed: of the samples.
-        from_task: whether to take the task's test split.
+        from_task: whether to take the task's test split, where there is a task.
         labels: of own rows, as found in training.
 
     Raises:
@@ -51,9 +50,7 @@ def read_test(
     """
     if data.test_file:
         return own_examples(data.test_file, labels, None, seed)
-    if not from_task:
+    if not from_task or not data.task:
         return []
-    if not data.task:
-        raise InputError("do_predict: own data has no test split; give --test_file")
     reference = data.template == "reference"
     return load_split(get_task(data.task), "test", data.data_dir, None, seed, reference=reference)
