@@ -18,7 +18,11 @@ def main(argv: Sequence[str]) -> None:
     """
     parser = PlainParser("files")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="such as zero3.json, slurm/README.md or recipes"
+        "names",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="such as zero3.json, slurm/README.md or recipes",
     )
     names = parser.parse_args(argv).names
     for path in map(find, names) if names else shipped():

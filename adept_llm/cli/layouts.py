@@ -253,8 +253,8 @@ LAYOUTS = {
         usage="adept-llm completion bash|zsh",
         about="A script that completes commands and arguments by the Tab key.",
         examples=(
-            "adept-llm completion bash > ~/.local/share/bash-completion/completions/adept-llm",
-            "adept-llm completion zsh > ~/.zfunc/_adept-llm   # ~/.zfunc in fpath",
+            "eval \"$(adept-llm completion bash)\"            # in ~/.bashrc",
+            "adept-llm completion zsh > ~/.zfunc/_adept-llm   # ~/.zfunc is there, and in fpath",
         ),
     ),
 }  # fmt: skip

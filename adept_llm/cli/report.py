@@ -51,4 +51,4 @@ def main(argv: Sequence[str]) -> None:
         text = TABLES[path.suffix](Comparison.of(runs))
     write_whole(path, text.encode())
     left = f", {len(unfinished)} unfinished left out" if unfinished else ""
-    print(f"{path}: {len(runs)} runs{left}")
+    print(f"{path}: {len(runs)} run{'s' if len(runs) > 1 else ''}{left}")

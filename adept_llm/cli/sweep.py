@@ -1,6 +1,6 @@
 """adept-llm sweep: search over arguments, and the chosen setting with several seeds.
 
-    adept-llm sweep recipes/sweeps/rates.yaml --output_dir runs/rates [arguments of every run]
+    adept-llm sweep recipes/sweep_rates.yaml --output_dir runs/rates [arguments of every run]
 
 Its file is described in docs/sweep.md. It may be stopped at any time: the same command goes on.
 """

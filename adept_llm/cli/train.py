@@ -203,10 +203,12 @@ def settle(found: Namespace) -> None:
     """Adopt what --reference names, and the method's own rates where none are given.
 
     Raises:
-        InputError: for a rate of what the method lacks, for plain units without rates, or as
-            `adopt`.
+        InputError: for a rate of what the method lacks, for plain units without rates, for a test
+            split that there is none of, or as `adopt`.
     """
     adopt(found)
+    if found.do_predict and found.train_file and not found.test_file:
+        raise InputError("do_predict: own data has no test split; give --test_file")
     method = METHODS.get(found.method)
     if not method:
         return  # which AdeptConfig says

@@ -41,9 +41,10 @@ class LocalLauncher:
     devices: tuple[str, ...] = ("",)
 
     def __call__(self, runs: Sequence[Run]) -> None:
-        """Start the next as one ends; broken off, it tells those that run, and waits for them.
+        """Start the next as one ends, none after one that failed.
 
-        They are in sessions of their own, so that a signal reaches them once, and by this way.
+        Broken off, it tells those that run, and waits for them. They are in sessions of their own,
+        so that a signal reaches them once, and by this way.
         """
         waiting = list(runs)
         running: dict[int, tuple[Run, subprocess.Popen[bytes]]] = {}
@@ -58,6 +59,8 @@ class LocalLauncher:
                     if process.poll() is not None:
                         del running[place]
                         log.info("%s", run)
+                        if run.failed():
+                            waiting.clear()  # mostly they would fail alike
         finally:
             for _, process in running.values():
                 process.terminate()
@@ -93,7 +96,10 @@ class SlurmLauncher:
             InputError: where nothing can be submitted.
         """
         if not Path(SCRIPT).is_file():
-            raise InputError(f"slurm: there is no {SCRIPT} in {Path.cwd()}: cd to its folder first")
+            raise InputError(
+                f"slurm: there is no {SCRIPT} in {Path.cwd()}: cd to its folder, or "
+                "`cp -r $(adept-llm files slurm recipes) .`"
+            )
         if any(run.program != "train" for run in runs):
             raise InputError("slurm: only 'program: train' runs as an array")
         folder = runs[0].folder.parent

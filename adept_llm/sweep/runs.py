@@ -125,6 +125,10 @@ class Run:
         """Whether it ended at a loss that was not finite."""
         return (self.error() or "").startswith("loss: ")
 
+    def failed(self) -> bool:
+        """Whether it has no result, and the sweep none without it."""
+        return self.results() is None and not self.diverged()
+
     def __str__(self) -> str:
         """Its folder and its numbers, in a line."""
         results = self.results() or {}

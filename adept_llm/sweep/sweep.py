@@ -85,7 +85,7 @@ def compute(runs: Sequence[Run], launch: Launcher) -> None:
         log.info("%s: %d of %d runs", missing[0].folder.parent, len(missing), len(runs))
         launch(missing)
     for run in missing:
-        if run.results() is None and not run.diverged():
+        if run.failed():
             why = run.error() or "ended without a result; the log in that folder may say why"
             raise InputError(f"{run.folder}: {why}")
 

@@ -50,10 +50,10 @@ def adopt_slurm_ranks(environment: Mapping[str, str] | None = None) -> dict[str,
 
 
 def join_ranks(deepspeed: str | dict[str, Any] | None, use_cpu: bool) -> bool:
-    """Start DeepSpeed's process group on a machine without GPUs; nothing is done elsewhere.
+    """Start DeepSpeed's process group on a machine without GPUs; nothing is started elsewhere.
 
     To be called before training arguments are made: Trainer looks for ranks there, and would take
-    such a run for a single process.
+    such a run for a single process. It also does where there is no GPU and nobody asks for the CPU.
 
     Args:
         deepspeed: the configuration, as training arguments take it.
@@ -66,7 +66,8 @@ def join_ranks(deepspeed: str | dict[str, Any] | None, use_cpu: bool) -> bool:
         InputError: for a configuration that cannot work.
     """
     if not deepspeed:
-        return use_cpu
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        return use_cpu or (ranks > 1 and not torch.accelerator.is_available())
     check_deepspeed(deepspeed)
     if not use_cpu and torch.cuda.is_available():
         return False

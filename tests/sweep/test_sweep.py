@@ -151,6 +151,9 @@ def test_a_rate_that_diverges_is_the_worst_and_a_refusal_ends_the_sweep(pretend)
     assert outcome.found.setting == {"learning_rate": 0.3}
     with pytest.raises(InputError, match="learning_rate=8,seed=0: learning_rate: 8 is too much"):
         sweep(pretend(search={"learning_rate": [0.3, 8]}), LocalLauncher())
+    with pytest.raises(InputError, match="8 is too much"):
+        sweep(pretend(search={"learning_rate": [8, 0.4]}), LocalLauncher())
+    assert not list(Path(pretend().output_dir).rglob("learning_rate=0.4*"))  # not even begun
     hot = pretend(search={"learning_rate": [9], "seconds": [0.0, 0.1]})
     with pytest.raises(InputError, match="no run of the search has a finite loss"):
         sweep(hot, LocalLauncher())
@@ -235,6 +238,10 @@ def test_settings_are_checked_before_a_run_is_started(capsys, tmp_path, rows):
     )
     assert main(["sweep", str(file)]) == 2
     assert "prompt_init" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    plan = file.read_text().replace("vocab, wrong", "vocab")
+    file.write_text(f"{plan}final: {{do_predict: true}}\n")  # of own rows without --test_file
+    assert main(["sweep", str(file)]) == 2
+    assert "give --test_file" in capsys.readouterr().err and not (tmp_path / "out").exists()
     assert main(["sweep", str(file), "--parallel", "0"]) == 2
     capsys.readouterr()
     assert main(["sweep"]) == 2

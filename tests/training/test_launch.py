@@ -32,6 +32,15 @@ def test_without_deepspeed_nothing_is_started(started, use_cpu):
     assert join_ranks(None, use_cpu) is use_cpu and started == []
 
 
+@pytest.mark.parametrize(("gpu", "answer"), [(True, False), (False, True)])
+def test_ranks_without_a_gpu_are_ranks_of_the_cpu(started, monkeypatch, gpu, answer):
+    """Else each would train the whole run by itself, all into one folder."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: gpu)
+    assert join_ranks(None, False) is answer and join_ranks(None, True) is True
+    assert started == []
+
+
 @pytest.mark.parametrize(
     "gpu, use_cpu, answer, calls", [(True, False, False, []), (True, True, True, [1]),
                                     (False, False, True, [1]), (False, True, True, [1])]
