@@ -20,7 +20,7 @@ from adept_llm.base.loading import (
     load_tokenizer,
     pick_dtype,
 )
-from adept_llm.base.memory import Needs, check_device, estimate
+from adept_llm.base.memory import Needs, check_device, estimate, on_gpu
 from adept_llm.base.quantization import check_quantization
 from adept_llm.base.shapes import known_shape
 from adept_llm.base.sharding import Sharding
@@ -258,12 +258,12 @@ def needs_of(
     batch_size: int,
     checkpoints: bool,
 ) -> Needs | None:
-    """What a run with such micro-batches needs of one GPU."""
+    """What a run with such micro-batches needs of one device."""
     deepspeed = read_deepspeed(args.deepspeed) if args.deepspeed else {}
     return estimate(
         model_config, config, pick_dtype(base.dtype, model_config), base.quantization, batch_size,
         data.max_length, args.packing, checkpoints, data.loss_on,
-        Sharding.of(deepspeed, args.world_size),
+        Sharding.of(deepspeed, args.world_size), on_gpu(args.use_cpu),
     )  # fmt: skip
 
 
