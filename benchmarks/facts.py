@@ -57,7 +57,8 @@ def _versions() -> dict[str, str]:
 
 def _revision() -> str:
     try:
-        return _git("rev-parse", "--short", "HEAD") + ("+" if _git("diff", "HEAD", "--stat") else "")
+        changed = _git("diff", "HEAD", "--stat")
+        return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adept_llm.packing import PackedLayout, attention, dense_prefix, kernels
-from adept_llm.packing.dense_prefix import DensePlan, dense_attention
+from adept_llm.packing.bins import DensePlan
+from adept_llm.packing.dense_prefix import dense_attention
 from adept_llm.packing.kernels import (
     FlexPlan,
     SdpaPlan,
@@ -281,13 +282,13 @@ def test_so_does_a_gpu_without_varlen_kernels(gpu, monkeypatch, capability, dtyp
 
 
 def test_dense_products_are_for_what_they_keep_for_the_backward_pass(monkeypatch):
-    """4 heads, 4 bytes: 2 * 2 weights of the prefix, and 4 * (2 + 4) of each text."""
+    """4 heads, 2 bytes: 2 * 2 weights of the prefix, and 4 * (2 + 4) of each text."""
     q = torch.empty(10, 4, 16, dtype=torch.bfloat16)
     assert SHORT.plan(DensePlan, CPU).weights == 4 + 2 * 24
-    monkeypatch.setattr(dense_prefix, "MOST_BYTES", 52 * 4 * 4)
+    monkeypatch.setattr(dense_prefix, "MOST_BYTES", 52 * 4 * 2)
     assert dense_prefix.fits(q, SHORT)
-    assert not dense_prefix.fits(q.double(), SHORT)
-    monkeypatch.setattr(dense_prefix, "MOST_BYTES", 52 * 4 * 4 - 1)
+    assert not dense_prefix.fits(q.float(), SHORT)
+    monkeypatch.setattr(dense_prefix, "MOST_BYTES", 52 * 4 * 2 - 1)
     assert not dense_prefix.fits(q, SHORT)
 
 
@@ -303,11 +304,22 @@ def test_dense_products_stay_exact_under_autocast():
     assert all(torch.equal(a, b) for a, b in zip(under, plain, strict=True))
 
 
-def test_texts_of_other_lengths_form_groups_with_little_padding():
-    layout = PackedLayout.shared_prefix(3, [40, 5, 38, 0, 5, 39])
+def test_texts_share_bins_and_much_shorter_ones_have_bins_of_their_own():
+    """Each group costs its operations; a bin has weights between all of its tokens."""
+    layout = PackedLayout.shared_prefix(3, [80, 10, 68, 0, 4, 70, 5])
     plan = DensePlan(layout, CPU)
     assert [(g.prefix, tuple(g.own.shape)) for g in plan.groups] == [
-        (0, (1, 3)), (3, (3, 40)), (3, (2, 5))
+        (0, (1, 3)), (3, (3, 80)), (3, (2, 5))
+    ]  # fmt: skip
+
+
+def test_texts_of_one_bin_do_not_see_each_other():
+    plan = DensePlan(PackedLayout.shared_prefix(1, [5, 2, 2]), CPU)
+    assert plan.groups[1].own.tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]]
+    assert plan.groups[1].padding.tolist() == [9]
+    seen = plan.groups[1].bias[1, :, 0].isfinite().int()
+    assert seen.tolist() == [
+        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]
     ]  # fmt: skip
 
 
@@ -323,8 +335,8 @@ def test_a_text_and_its_labels_are_one_unit_behind_the_prefix():
 
 
 @pytest.mark.parametrize("size", [1.0, 4.0])
-def test_dense_products_are_no_less_precise_than_sdpa_in_bf16(size):
-    """Output and gradients, against float64; errors are norms."""
+def test_dense_products_round_about_as_sdpa_does_in_bf16(size):
+    """Output and gradients, against float64; errors are norms. Two halves of a sum are rounded."""
     layout = PackedLayout.shared_prefix(30, [20, 33, 25, 12])
     generator = torch.Generator().manual_seed(0)
     shapes = ((4, size), (2, 1.0), (2, 1.0))
@@ -342,7 +354,7 @@ def test_dense_products_are_no_less_precise_than_sdpa_in_bf16(size):
         return [(a.double() - b).norm() for a, b in pairs]
 
     for dense, sdpa in zip(errors(dense_attention), errors(sdpa_attention), strict=True):
-        assert dense <= 1.02 * sdpa
+        assert dense <= 1.5 * sdpa
 
 
 def scale_and_window(query, *, scale=None, window_size=(-1, -1)):
@@ -385,8 +397,8 @@ def test_a_models_scaling_and_dropout_reach_the_kernel(monkeypatch, given, used)
 
 def test_each_of_several_prefixes_costs_what_it_costs_alone():
     """Else a row of several adapters would hold weights between all of their texts."""
-    several = PackedLayout((2, 4, 4, 9, 4, 5), (-1, 0, 0, -1, 3, 3))
-    alone = [PackedLayout.shared_prefix(2, [4, 4]), PackedLayout.shared_prefix(9, [4, 5])]
+    several = PackedLayout((5, 4, 4, 5, 4, 5), (-1, 0, 0, -1, 3, 3))
+    alone = [PackedLayout.shared_prefix(5, [4, 4]), PackedLayout.shared_prefix(5, [4, 5])]
     found, *expected = (layout.plan(DensePlan, CPU) for layout in (several, *alone))
     assert (found.weights, found.keys) == (
         sum(plan.weights for plan in expected),
