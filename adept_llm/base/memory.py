@@ -6,23 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from adept_llm.adapters import AdeptConfig, AdeptEmbedding, BaseTable, check_model
-from adept_llm.adapters.injection import silence_dropout
+from adept_llm.base.saved_tensors import saved_bytes
 from adept_llm.base.sharding import Sharding
-from adept_llm.compat.torch import storage_id
 from adept_llm.errors import InputError
-from adept_llm.packing import (
-    Batch,
-    computed_tokens,
-    packed_batch,
-    padded_batch,
-    summed_loss,
-    use_packed_attention,
-    why_not_packed,
-)
+from adept_llm.packing import computed_tokens, packed_batch, padded_batch, why_not_packed
 from adept_llm.packing.losses import MOST_LOGITS
 
 if TYPE_CHECKING:
@@ -31,8 +20,8 @@ if TYPE_CHECKING:
 GIB = 2**30
 USABLE = 0.9
 WHOLE = Sharding()
-# the logits, their gradient and that of their log-softmax live at once, all but saved ones in fp32
-PASSING_BYTES_PER_LOGIT = 3 * 4
+# log-softmax, which is saved, its gradient and that of the logits live at once, in fp32
+SAVED_BYTES_PER_LOGIT, PASSING_BYTES_PER_LOGIT = 4, 2 * 4
 # a step of a larger base takes minutes on a CPU: nobody does that unawares
 MOST_WITHOUT_GPU = 1_000_000_000
 # NF4 with double quantisation: 4 bits, 8 bits for each 64 weights, 32 bits for each 64 * 256
@@ -50,7 +39,7 @@ class Needs:
     adapter: int
     """fp32 values, gradients and AdamW's two moments of the trained parameters."""
     activations: int
-    """What a micro-batch keeps for its backward pass, and the passing copies of its logits."""
+    """What a micro-batch keeps for its backward pass, and what passes beside it."""
 
     @property
     def total(self) -> int:
@@ -100,10 +89,14 @@ def estimate(
     loss_on: str = "target",
     sharding: Sharding = WHOLE,
     most: int | None = None,
+    gpu: bool = True,
 ) -> Needs | None:
     """Count parameters, and the tensors that a step on the meta device saves for its backward pass.
 
-    What passes is counted of the logits alone.
+    Of what passes, logits are counted, and one gradient inside a layer. Attention of a packed row
+    keeps other things on a GPU than elsewhere: in half precision what varlen kernels keep, queries,
+    output, and the keys and values of the prefix once for each text; else what the kernel keeps
+    that would be chosen, which may be all weights.
 
     Args:
         model_config: the base's configuration.
@@ -118,6 +111,7 @@ def estimate(
             assistant's turns, whose length only the rows know.
         sharding: of the base over ranks.
         most: tokens that are computed at a time, or None for a whole micro-batch.
+        gpu: whether it is computed on one.
 
     Returns:
         The needs, or None for a model whose forward pass cannot be followed on the meta device.
@@ -147,9 +141,10 @@ def estimate(
     learnt = max(1, min(at_once, 2 if loss_on == "target" else num_tokens, num_tokens - 1))
     texts = [_Text([3] * (num_tokens - learnt), [2] * learnt)] * batch_size
     batch = (packed_batch if packed else padded_batch)(virtual, texts)
+    varlen = gpu and dtype in (torch.float16, torch.bfloat16)
     try:
         one, two = (
-            _saved_bytes(meta_model(model_config, dtype, n), batch, adapter.base_dropout)
+            saved_bytes(meta_model(model_config, dtype, n), batch, adapter.base_dropout, varlen)
             for n in (1, 2)
         )
     except InputError:
@@ -157,14 +152,16 @@ def estimate(
     except Exception:  # an estimate is advice: models whose layers need real numbers go without
         return None
     layer, rest = two - one, 2 * one - two
-    # the adapter's own fp32 rows: E[x] / u, the offset, their sum
     tokens, layers = batch["inputs"]["input_ids"].numel(), model_config.num_hidden_layers
-    activations = rest + 3 * tokens * model_config.hidden_size * 4
-    activations += PASSING_BYTES_PER_LOGIT * batch["labels"].numel() * model_config.vocab_size
-    if gradient_checkpointing:
-        activations += layer + layers * tokens * model_config.hidden_size * dtype.itemsize
-    else:
-        activations += layers * layer
+    width, size = model_config.hidden_size, dtype.itemsize
+    logits = batch["labels"].numel() * model_config.vocab_size
+    # the adapter's own fp32 rows: E[x] / u, the offset, their sum
+    kept = 3 * tokens * width * 4 + rest - SAVED_BYTES_PER_LOGIT * logits
+    kept += layers * (tokens * width * size if gradient_checkpointing else layer)
+    # logits are gone when the last layer is turned back, and a layer's tensors when the next one is
+    turning = tokens * getattr(model_config, "intermediate_size", 4 * width) * size
+    turning += layer if gradient_checkpointing else 0
+    activations = kept + max(turning, (SAVED_BYTES_PER_LOGIT + PASSING_BYTES_PER_LOGIT) * logits)
     trained = _trained_parameters(base, adapter)
     return Needs(frozen, trained, sharding.held(weights, frozen), 16 * trained, activations)
 
@@ -214,6 +211,11 @@ def largest_batch(needs: Callable[[int], Needs], memory: float) -> int:
     return batch
 
 
+def on_gpu(use_cpu: bool) -> bool:
+    """Whether a run is computed on a GPU, where the user does not ask for the CPU."""
+    return torch.cuda.is_available() and not use_cpu
+
+
 def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
     """Refuse a run that this machine cannot hold, or a large model without a GPU.
 
@@ -225,7 +227,7 @@ def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
     Raises:
         InputError: saying what is needed, what is here and the ways out.
     """
-    gpu = torch.cuda.is_available() and not use_cpu
+    gpu = on_gpu(use_cpu)
     if gpu:
         here, size = "the GPU", torch.cuda.get_device_properties(0).total_memory
     else:
@@ -267,62 +269,8 @@ def meta_model(
         ) from error
 
 
-class _Fused(torch.autograd.Function):
-    """Attention that keeps what every fused kernel keeps: queries, keys, values, output."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        out = torch.empty_like(query)
-        ctx.save_for_backward(query, key, value, out)
-        return out
-
-
-class _FusedAttention(TorchFunctionMode):
-    """Puts `_Fused` in the place of SDPA, which on the meta device would keep all weights."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if function is torch.nn.functional.scaled_dot_product_attention:
-            return _Fused.apply(*args[:3])
-        return function(*args, **(kwargs or {}))
-
-
 def _trained_parameters(model: "PreTrainedModel", config: AdeptConfig) -> int:
     base = check_model(model)
     table = BaseTable(base.num_embeddings, base.embedding_dim, rms=1.0)
     adapter = AdeptEmbedding(base, config, table)
     return sum(p.numel() for p in adapter.trained_parameters().values())
-
-
-def _saved_bytes(model: Any, batch: Batch, base_dropout: bool) -> int:
-    """Bytes that one forward pass from the embeddings on saves for its backward pass."""
-    if not base_dropout:
-        silence_dropout(model)
-    model.train().requires_grad_(False)
-    if "packed_layout" in batch["inputs"]:
-        use_packed_attention(model)
-    frozen = {storage_id(p) for p in model.parameters()}
-    saved: dict[int, tuple[int, Tensor]] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        place = storage_id(tensor)
-        if place not in frozen:
-            # the tensor keeps its id taken
-            saved[place] = (tensor.untyped_storage().nbytes(), tensor)
-        return tensor
-
-    inputs = {n: v.to("meta") if isinstance(v, Tensor) else v for n, v in batch["inputs"].items()}
-    input_ids = inputs.pop("input_ids")
-    if inputs["attention_mask"].ndim == 2:
-        # as prepared: models look into a 2-dimensional mask, and here is nothing to see
-        rows, length = input_ids.shape
-        mask = torch.empty(rows, 1, length, length, dtype=torch.bool, device="meta")
-        inputs["attention_mask"] = mask
-    width, dtype = model.config.hidden_size, model.dtype
-    embeddings = torch.empty(*input_ids.shape, width, dtype=dtype, device="meta")
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with hooks, _FusedAttention():
-        output = model(inputs_embeds=embeddings.requires_grad_(), use_cache=False, **inputs)
-        summed_loss(output.logits, batch["labels"].to("meta"))
-    return sum(size for size, _ in saved.values())

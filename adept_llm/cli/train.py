@@ -20,7 +20,7 @@ from adept_llm.base.loading import (
     load_tokenizer,
     pick_dtype,
 )
-from adept_llm.base.memory import Needs, check_device, estimate
+from adept_llm.base.memory import Needs, check_device, estimate, on_gpu
 from adept_llm.base.quantization import check_quantization
 from adept_llm.base.shapes import known_shape
 from adept_llm.base.sharding import Sharding
@@ -268,12 +268,12 @@ def needs_of(
     most: int | None,
     checkpoints: bool,
 ) -> Needs | None:
-    """What a run needs of one GPU; `most` tokens are computed at a time, or whole micro-batches."""
+    """What a run needs of a device that computes `most` tokens at a time, or whole batches."""
     deepspeed = read_deepspeed(args.deepspeed) if args.deepspeed else {}
     return estimate(
         model_config, config, pick_dtype(base.dtype, model_config), base.quantization,
         args.per_device_train_batch_size, data.max_length, args.packing, checkpoints, data.loss_on,
-        Sharding.of(deepspeed, args.world_size), most,
+        Sharding.of(deepspeed, args.world_size), most, on_gpu(args.use_cpu),
     )  # fmt: skip
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters import embedding_device, virtual_token_ids
-from adept_llm.evaluation.head import rows_side_by_side
 from adept_llm.evaluation.ranks import batches, collect
 from adept_llm.packing import IGNORED, Batcher, EncodedExample, PackedLayout, token_losses
 from adept_llm.packing.attention import prepared_mask
@@ -105,7 +104,6 @@ def _score_padded(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], Lab
         "input_ids": left_pad(rows, 0).to(device),
         "attention_mask": mask,
         "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
-        "logits_to_keep": targets.shape[1],
+        "logits_to_keep": torch.arange(mask.shape[1], device=device)[-targets.shape[1] :],
     }
-    with rows_side_by_side(model):
-        return -token_losses(model, inputs, targets).sum(-1)
+    return -token_losses(model, inputs, targets).sum(-1)

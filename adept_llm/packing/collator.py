@@ -114,7 +114,8 @@ def padded_batch(
         pad_token_id: Any id of the table; it is masked.
 
     Returns:
-        input_ids, attention_mask and position_ids [B, L], labels [B, K] for the last K columns.
+        input_ids, attention_mask and position_ids [B, L], logits_to_keep [K], the last K columns,
+        and labels [B, K].
 
     Raises:
         InputError: As `packed_batch`.
@@ -124,12 +125,15 @@ def padded_batch(
     rows = [[*virtual_token_ids, *text] for text in texts]
     mask = left_pad([[1] * len(row) for row in rows], 0)
     labels = left_pad([_labels(e) for e in examples], IGNORED)
+    length = mask.shape[1]
     return {
         "inputs": {
             "input_ids": left_pad(rows, pad_token_id),
             "attention_mask": mask,
             "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
-            "logits_to_keep": labels.shape[1],
+            # by index: a slice of each row is no matrix, and the product of a batch with the head
+            # copies the head for each row, in bf16 on CPUs
+            "logits_to_keep": torch.arange(length - labels.shape[1], length),
         },
         "labels": labels,
         "example_ids": [e.id for e in examples],

@@ -6,6 +6,7 @@ G key heads serve H query heads, H a multiple of G. All compute the same; `choos
 fastest one that runs at hand.
 """
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
@@ -167,20 +168,27 @@ def torch_varlen_attention(
     plan = cast(VarlenPlan, layout.plan(VarlenPlan, query.device))
     repeats = query.shape[1] // key.shape[1]
     k, v = (x.index_select(0, plan.key_index) for x in (key, value))
-    if repeats > 1:
+    options: dict[str, Any] = {}
+    if repeats > 1 and _groups_heads(varlen_attn):
+        options["enable_gqa"] = True
+    elif repeats > 1:
         k, v = (x.repeat_interleave(repeats, dim=1) for x in (k, v))
     out: Tensor = varlen_attn(
         query, k, v, plan.cu_q, plan.cu_k, plan.max_q, plan.max_k,
-        scale=scaling, window_size=(-1, 0),
+        scale=scaling, window_size=(-1, 0), **options,
     )  # fmt: skip
     return out
 
 
 @cache
+def _groups_heads(varlen_attn: Callable[..., Any]) -> bool:
+    """Whether it takes fewer key heads, as torch's does since 2.12; copies of them are spared."""
+    return "enable_gqa" in inspect.signature(varlen_attn).parameters
+
+
+@cache
 def _torch_varlen() -> Callable[..., Any] | None:
     """Torch's varlen kernel, where this torch has the version with scale and window_size."""
-    import inspect
-
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -228,7 +236,9 @@ def flex_attention(
 def _flex(compiled: bool) -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return cast(Callable[..., Any], torch.compile(flex_attention) if compiled else flex_attention)
+    # each step has a length of its own, and some have fewer texts: one compilation is for all
+    run = torch.compile(flex_attention, dynamic=True) if compiled else flex_attention
+    return cast(Callable[..., Any], run)
 
 
 def _pad(indices: list[Tensor]) -> Tensor:

@@ -59,7 +59,7 @@ def token_losses(model: Any, inputs: Mapping[str, Any], labels: Tensor) -> Tenso
     if few or not _has_plain_head(own, inputs):
         return _losses(model(**inputs, use_cache=False).logits, labels)
     hidden, _ = _hidden_states(model, own, inputs)
-    hidden = hidden[:, _kept(inputs["logits_to_keep"])].reshape(labels.numel(), -1)
+    hidden = hidden[:, inputs["logits_to_keep"]].reshape(labels.numel(), -1)
     rows = max(1, MOST_LOGITS // vocabulary)
     with _head(own) as head:
         return chunked_losses(hidden, labels.flatten(), head, rows).view_as(labels)
@@ -140,8 +140,3 @@ def _head(own: Any) -> Iterator[Head]:
         return
     with gathered(head.weight) as weight:
         yield lambda hidden: F.linear(hidden, weight, head.bias)
-
-
-def _kept(logits_to_keep: Tensor | int) -> Tensor | slice:
-    """The columns that have a target."""
-    return slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

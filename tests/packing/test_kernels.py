@@ -42,7 +42,8 @@ def dense_reference(q, k, v, layout, scaling):
 class Varlen:
     """What flash-attn's and torch's varlen kernels compute on CUDA, and what they were told.
 
-    Causal with the ends of keys and queries aligned; only flash-attn's takes fewer key heads.
+    Causal with the ends of keys and queries aligned; flash-attn's takes fewer key heads, torch's
+    where it is told so.
     """
 
     def __init__(self):
@@ -51,11 +52,12 @@ class Varlen:
     def __call__(self, q, k, v, cu_q, cu_k, max_q, max_k, **told):
         self.told = told
         scaling = told.get("softmax_scale", told.get("scale"))
+        grouped = "softmax_scale" in told or told.get("enable_gqa", False)
         assert cu_q.dtype == cu_k.dtype == torch.int32 and cu_q[0] == cu_k[0] == 0
         assert cu_q[-1] == len(q) and cu_k[-1] == len(k) == len(v)
         assert max_q == cu_q.diff().max() and max_k == cu_k.diff().max()
         repeats = q.shape[1] // k.shape[1]
-        assert repeats == 1 or "softmax_scale" in told
+        assert repeats == 1 or grouped
         out = []
         for i in range(len(cu_q) - 1):
             qi = q[cu_q[i] : cu_q[i + 1]].transpose(0, 1)
@@ -141,6 +143,20 @@ def test_kernels_without_dropout_hand_over_to_sdpa(varlen, monkeypatch, kernel):
     kernel(*given)
     (got,) = told
     assert len(got) == len(given) and all(a is b for a, b in zip(got, given, strict=True))
+
+
+def test_torchs_varlen_kernel_gets_no_copies_of_grouped_heads(varlen, monkeypatch):
+    """Eight times the keys and values, for Llama-3's 70B, of each text."""
+
+    def grouping(q, k, v, cu_q, cu_k, max_q, max_k, *, scale, window_size, enable_gqa=False):
+        assert enable_gqa and k.shape[1] == v.shape[1] == 2
+        told = {"scale": scale, "window_size": window_size, "enable_gqa": enable_gqa}
+        return varlen(q, k, v, cu_q, cu_k, max_q, max_k, **told)
+
+    monkeypatch.setattr(kernels, "_torch_varlen", lambda: grouping)
+    given = (*heads(9, 2), PackedLayout.shared_prefix(3, [2, 4]), 0.3)
+    found = torch_varlen_attention(*given, 0.0).double()
+    assert torch.allclose(found, dense_reference(*given), atol=1e-5)
 
 
 def test_varlen_kernels_are_told_to_be_causal(varlen):
