@@ -4,9 +4,10 @@
 
 Rows are like SST-2's: words drawn by a seed from this project's pages, 2 to 42 of them. They are
 read, tokenised and stored as `adept-llm train --task sst2` does it, each time in a process of its
-own: by one process and by all cores without a cache, and from the cache. Its memory is the kernel's
-highest count of resident pages, of the process itself and of the largest that it started; beside
-the rows stands the same process without any.
+own: by one process and by all cores without a cache, and from the cache. Memory is the kernel's
+highest count of resident pages, of the process itself and of the largest that it started, and what
+of it is no page of a file in the end; beside it stands the same process without rows. `load` is how
+many processes wanted the cores: above their number, only the processor's seconds say much.
 """
 
 import argparse
@@ -139,7 +140,7 @@ def encoded(folder: Path, tokenizer: Path) -> dict[str, Any]:
 
     encoder = Encoder(load_tokenizer(str(tokenizer), None), "plain", 256)
     if not any(folder.glob("train.*")):
-        return {"peak_mib": peak("self")}
+        return {"peak_mib": resident("self", "VmHWM"), "own_mib": resident("self", "RssAnon")}
     watch = Watch()
     start, before = time.perf_counter(), sum(os.times()[:4])
     rows = encode_source(encoder, TaskRows(get_task("sst2"), "train", folder))
@@ -149,11 +150,13 @@ def encoded(folder: Path, tokenizer: Path) -> dict[str, Any]:
     batches = timed(lambda: [rows.take(drawn[n::BATCHES]) for n in range(BATCHES)])
     return {
         "seconds": round(found, 2),
+        "load": round(os.getloadavg()[0], 1),
         "processor_seconds": round(used, 2),
         "rows": len(rows),
         "tokens": sum(lengths),
         "fingerprint": rows.about.ids,
-        "peak_mib": peak("self"),
+        "peak_mib": resident("self", "VmHWM"),
+        "own_mib": resident("self", "RssAnon"),
         "largest_worker_mib": watch.end(),
         f"ms_to_read_{BATCH}_rows": round(1000 * batches / BATCHES, 2),
     }
@@ -174,7 +177,7 @@ class Watch(threading.Thread):
         """Look until the end."""
         while not self._over.wait(POLL):
             children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-            self._highest = max([self._highest, *map(peak, children)])
+            self._highest = max([self._highest, *(resident(n, "VmHWM") for n in children)])
 
     def end(self) -> int:
         """The highest count of any of them, in MiB; 0 where there was none."""
@@ -183,15 +186,13 @@ class Watch(threading.Thread):
         return self._highest
 
 
-def peak(process: str) -> int:
-    """Highest resident memory of a process so far, in MiB; 0 if it is gone."""
+def resident(process: str, count: str) -> int:
+    """One of the kernel's counts of a process's memory, in MiB; 0 if it is gone."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
         return 0
-    return max(
-        (int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), default=0
-    )
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(count)), 0)
 
 
 def timed(act: Callable[[], Any]) -> float:

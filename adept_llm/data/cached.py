@@ -45,16 +45,15 @@ def encode_source(encoder: Encoder, source: Source) -> Stored:
     folder = _folder(encoder, source)
     if folder and (found := _read(folder)):
         return found
-    examples = source.open()
-    if folder and len(examples) >= LEAST_ROWS:
+    if folder and source.size() >= LEAST_ROWS:
         try:
-            return _made(folder, encoder, examples)
+            return _made(folder, encoder, source)
         except OSError as error:
             LOG.warning(
                 "%s: cannot be written (%s); the rows are kept in memory, and tokenised again at "
                 "the next start; point HF_DATASETS_CACHE to a folder with room", folder, error,
             )  # fmt: skip
-    return _in_memory(encoder, examples)
+    return _in_memory(encoder, source.open())
 
 
 def _folder(encoder: Encoder, source: Source) -> Path | None:
@@ -90,7 +89,7 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _made(folder: Path, encoder: Encoder, examples: Examples) -> Stored:
+def _made(folder: Path, encoder: Encoder, source: Source) -> Stored:
     """Encode into a folder, unless another process does; then wait for it.
 
     Raises:
@@ -102,6 +101,7 @@ def _made(folder: Path, encoder: Encoder, examples: Examples) -> Stored:
             return found
         for left in (folder, *folder.parent.glob(f"{unfinished_name(folder)}*")):
             shutil.rmtree(left, ignore_errors=True)
+        examples = source.open()
         LOG.info("%s rows are tokenised, once", f"{len(examples):,}")
         try:
             whole_folder(folder, partial(_write, encoder, examples))

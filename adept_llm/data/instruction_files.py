@@ -104,6 +104,11 @@ class OwnRows:
         given = {"name": self.path.name, "labels": self.labels, "drawn": drawn}
         return {**given, "content": content_of(self.path)}
 
+    def size(self) -> int:
+        """Number of rows that are drawn."""
+        total = len(read_rows(self.path))
+        return total if self.limit is None else min(total, self.limit)
+
     def open(self) -> FromRows:
         """The examples.
 

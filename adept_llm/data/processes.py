@@ -43,14 +43,20 @@ def spread(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         return
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        for number in range(count):
-            processes.append(_start(pickle.dumps((work, tasks[number::count]))))
+        for _ in range(count):
+            processes.append(_start())
+        job = pickle.dumps(work)
+        for number, process in enumerate(processes):
+            _send(process, pickle.dumps((job, tasks[number::count])))
         for number in range(len(tasks)):
             yield _result(processes[number % count])
     finally:
         for process in processes:
             process.kill()
-            process.communicate()
+            process.wait()
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def _cores() -> int:
@@ -60,22 +66,26 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def _start(job: bytes) -> "subprocess.Popen[bytes]":
+def _start() -> "subprocess.Popen[bytes]":
     path = os.pathsep.join(filter(None, sys.path))
     environment = {**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
     process = subprocess.Popen(
         [sys.executable, "-m", __name__],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
     )  # fmt: skip
-    assert process.stdin and process.stdout
+    assert process.stdout
     with contextlib.suppress(ImportError, AttributeError, OSError):  # it is only quicker
         import fcntl
 
         fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE)
+    return process
+
+
+def _send(process: "subprocess.Popen[bytes]", job: bytes) -> None:
+    assert process.stdin
     with contextlib.suppress(BrokenPipeError):  # which its result will tell
         process.stdin.write(job)
-        process.stdin.flush()
-    return process
+        process.stdin.close()
 
 
 def _result(process: "subprocess.Popen[bytes]") -> Any:
@@ -96,7 +106,9 @@ def _result(process: "subprocess.Popen[bytes]") -> Any:
 
 def _serve(jobs: IO[bytes], results: IO[bytes]) -> None:
     """Do the tasks of a job one after another."""
-    work, tasks = pickle.load(jobs)
+    # all of it first: the others wait for theirs, and what is in it takes seconds to import
+    job, tasks = pickle.loads(jobs.read())
+    work = pickle.loads(job)
     gc.freeze()  # what is there stays: looking at it again takes a tenth of the time
     for task in tasks:
         try:

@@ -32,6 +32,13 @@ class Source(Protocol):
             InputError: Their file is missing or cannot be read.
         """
 
+    def size(self) -> int:
+        """Number of rows that are drawn, or more; quickly.
+
+        Raises:
+            InputError: What they come from is missing or broken.
+        """
+
     def open(self) -> Examples:
         """The examples.
 

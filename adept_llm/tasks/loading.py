@@ -91,6 +91,12 @@ class TaskRows:
         if folder is not None:
             _split_file(folder, part.split)
 
+    def size(self) -> int:
+        """Number of rows that are drawn, or more."""
+        task, part, folder = self._cut()
+        rows, _ = _open(task, part.split, folder)
+        return min([len(rows), *(n for n in (self.limit, self.shots) if n is not None)])
+
     def open(self) -> Examples:
         """The examples.
 

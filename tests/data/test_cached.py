@@ -291,7 +291,9 @@ def test_small_sets_and_switched_off_caches_write_nothing(source, cache, byte_le
 def test_two_at_once_tokenise_once(source, byte_level, monkeypatch, caplog):
     """The second waits for the first, and reads what it wrote."""
     caplog.set_level(logging.INFO)
-    began, go_on, times = threading.Event(), threading.Event(), []
+    began, go_on, times, opened = threading.Event(), threading.Event(), [], []
+    read = OwnRows.open
+    monkeypatch.setattr(OwnRows, "open", lambda self: opened.append(1) or read(self))
     encode = module.write_encoded
 
     def slowly(*given):
@@ -315,7 +317,7 @@ def test_two_at_once_tokenise_once(source, byte_level, monkeypatch, caplog):
     go_on.set()
     for thread in threads:
         thread.join()
-    assert len(times) == 1 and len(found) == 2 and found[0] == found[1]
+    assert len(times) == len(opened) == 1 and len(found) == 2 and found[0] == found[1]
 
 
 def test_nothing_that_fits_is_refused(source, byte_level, cache):
