@@ -46,8 +46,9 @@ def main(job: dict[str, Any]) -> None:
     quantization = "nf4" if job["variant"].endswith("NF4") else "none"
     examples = texts(job["batch"], job["tokens"])
     model, whole = (tuned_model(job["base"], quantization, job["checkpointing"]) for _ in range(2))
-    batch = adept_llm.make_batcher(model)(examples)
-    step, apart = STEPS[job["variant"]](model, batch, job), plain(whole, batch, job)
+    # a batcher also prepares its model's attention
+    batch, same = (adept_llm.make_batcher(one)(examples) for one in (model, whole))
+    step, apart = STEPS[job["variant"]](model, batch, job), plain(whole, same, job)
     found = []
     for rate in job["megabits"]:
         if not alone:
