@@ -41,6 +41,21 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """The same as `whole_folder`, for a folder that the user named.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    try:
+        whole_folder(folder, write)
+    except (OSError, SafetensorError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"output_dir: {folder}: {why}; nothing is left there, name a folder with room"
+        ) from error
+
+
+def whole_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Let a folder appear when all of it is written, or not at all.
 
     Args:
@@ -48,25 +63,25 @@ def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:
         write: Given an empty folder beside it, which then takes its name.
 
     Raises:
-        InputError: if it cannot be written.
+        OSError: if it cannot be written; and what `write` raises.
     """
     made = [one for one in folder.absolute().parents if not one.exists()]
-    unfinished = folder.parent / f".{folder.name}.unfinished-{os.getpid()}"
+    unfinished = folder.parent / f"{unfinished_name(folder)}{os.getpid()}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished.mkdir()
         write(unfinished)
         unfinished.rename(folder)
-    except (OSError, SafetensorError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(
-            f"output_dir: {folder}: {why}; nothing is left there, name a folder with room"
-        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         for one in made:
             with contextlib.suppress(OSError):  # it holds something by now
                 one.rmdir()
+
+
+def unfinished_name(folder: Path) -> str:
+    """How the names begin of folders beside it that were to become it, and may have been left."""
+    return f".{folder.name}.unfinished-"
 
 
 def write_through(path: Path, content: bytes) -> None:

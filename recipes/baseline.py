@@ -28,6 +28,7 @@ from adept_llm.cli.main import quiet
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.train import data_record
 from adept_llm.data import Encoded, Encoder, Example
+from adept_llm.data.cached import encode_source
 from adept_llm.errors import InputError
 from adept_llm.evaluation.answers import Answered, AnswerMeasure
 from adept_llm.evaluation.measure import Measure, make_measure, measure_answers
@@ -35,7 +36,7 @@ from adept_llm.packing import Batch, Batcher, make_batcher, summed_loss
 from adept_llm.record import BaseRecord, RunRecord
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
-from adept_llm.training.data import read_data, read_test
+from adept_llm.training.data import read_data, read_test, train_source
 from adept_llm.training.log_file import LOG_FILE
 from adept_llm.training.peak_memory import peak_memory_gb, start_counting
 from adept_llm.training.run import Result
@@ -81,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
             data.template,
             data.max_length,
         )
-        train, _ = encoder.encode_all(examples)
+        train = encode_source(encoder, train_source(data, args.seed))
         task = get_task(data.task) if data.task else None
         measure: Any = make_measure(encoder, validation, task, args.per_device_eval_batch_size)
         rows = read_test(data, args.seed, args.do_predict, examples[0].labels)
@@ -100,7 +101,7 @@ def main(argv: Sequence[str]) -> None:
         record = RunRecord.start(
             BaseRecord(base.model_name_or_path, base.model_revision, base.dtype, "none"),
             asdict(baseline),
-            data_record(data, examples, train, validation),
+            data_record(data, train, validation),
             {"model": asdict(base), "data": asdict(data), "training": args.to_dict()},
         )
         # all weights are fp32 masters then; LoRA's and the table's are few, and cast by themselves

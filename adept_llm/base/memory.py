@@ -16,6 +16,7 @@ from adept_llm.compat.torch import storage_id
 from adept_llm.errors import InputError
 from adept_llm.packing import (
     Batch,
+    computed_tokens,
     packed_batch,
     padded_batch,
     summed_loss,
@@ -98,6 +99,7 @@ def estimate(
     gradient_checkpointing: bool = False,
     loss_on: str = "target",
     sharding: Sharding = WHOLE,
+    most: int | None = None,
 ) -> Needs | None:
     """Count parameters, and the tensors that a step on the meta device saves for its backward pass.
 
@@ -115,12 +117,13 @@ def estimate(
         loss_on: target: a label and EOS; else all tokens are learnt, which is too many for the
             assistant's turns, whose length only the rows know.
         sharding: of the base over ranks.
+        most: tokens that are computed at a time, or None for a whole micro-batch.
 
     Returns:
         The needs, or None for a model whose forward pass cannot be followed on the meta device.
 
     Raises:
-        InputError: for what is no decoder of text.
+        InputError: for what is no decoder of text, or fewer tokens at a time than a text needs.
     """
     base = meta_model(model_config, dtype)
     frozen = sum(p.numel() for p in base.parameters())
@@ -137,9 +140,11 @@ def estimate(
     packed = packing == "shared_prefix" and not why_not_packed(
         model_config, len(virtual) + num_tokens
     )
+    if most is not None:
+        batch_size, num_tokens = _cut(batch_size, num_tokens, len(virtual), packed, most)
     # of longer targets a chunk at a time is computed, see packing.losses
     at_once = max(1, MOST_LOGITS // (model_config.vocab_size * batch_size))
-    learnt = min(at_once, 2 if loss_on == "target" else num_tokens - 1)
+    learnt = max(1, min(at_once, 2 if loss_on == "target" else num_tokens, num_tokens - 1))
     texts = [_Text([3] * (num_tokens - learnt), [2] * learnt)] * batch_size
     batch = (packed_batch if packed else padded_batch)(virtual, texts)
     try:
@@ -162,6 +167,27 @@ def estimate(
         activations += layers * layer
     trained = _trained_parameters(base, adapter)
     return Needs(frozen, trained, sharding.held(weights, frozen), 16 * trained, activations)
+
+
+def _cut(
+    batch_size: int, num_tokens: int, virtual: int, packed: bool, most: int
+) -> tuple[int, int]:
+    """The number and length of texts that fill a piece: all of a micro-batch, if shorter ones.
+
+    Raises:
+        InputError: for a piece that holds no text.
+    """
+    if computed_tokens(virtual, [num_tokens - 1] * batch_size, packed) <= most:
+        return batch_size, num_tokens
+    if most <= virtual:
+        raise InputError(
+            f"tokens_per_batch: {most} tokens hold no text behind {virtual} virtual ones; give more"
+        )
+    if packed:
+        texts = min(batch_size, most - virtual)
+        return texts, (most - virtual) // texts + 1
+    texts = min(batch_size, most // (virtual + 1))
+    return texts, most // texts - virtual + 1
 
 
 def largest_batch(needs: Callable[[int], Needs], memory: float) -> int:
@@ -206,9 +232,10 @@ def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
         here, size = "this machine", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needs.total > size:
         raise InputError(
-            f"memory: {name} needs {needs}; {here} has {gib(size)}: lower "
-            "--per_device_train_batch_size, give --gradient_checkpointing true or --quantization "
-            "nf4, or shard the base over several GPUs with --deepspeed ds_configs/zero3.json"
+            f"memory: {name} needs {needs}; {here} has {gib(size)}: give "
+            "--tokens_per_batch (`adept-llm estimate --gpu_memory GIB` tells how many fit), "
+            "--gradient_checkpointing true or --quantization nf4, or shard the base over several "
+            "GPUs with --deepspeed ds_configs/zero3.json"
         )
     if not gpu and not use_cpu and needs.frozen_parameters > MOST_WITHOUT_GPU:
         raise InputError(

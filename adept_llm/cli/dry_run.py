@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 
 from adept_llm.adapters import AdeptConfig
 from adept_llm.data import Encoded
@@ -35,16 +36,22 @@ def plan_of(
         args.train_batch_size, args.gradient_accumulation_steps, max(args.world_size, 1)
     )
     seed = args.seed if args.data_seed is None else args.data_seed
-    return Plan.of(train, shares, steps, config.num_virtual_tokens, seed, args.length_bucket)
+    return Plan.of(
+        train, shares, steps, config.num_virtual_tokens, seed, args.length_bucket,
+        args.tokens_per_batch,
+    )  # fmt: skip
 
 
-def plan_rows(plan: Plan, why_padded: str | None, max_length: int) -> list[list[str]]:
+def plan_rows(
+    plan: Plan, why_padded: str | None, max_length: int, most: int | None = None
+) -> list[list[str]]:
     """The plan as rows of a table.
 
     Args:
         plan: of the run.
         why_padded: why its rows are padded, or None where they are packed.
         max_length: of the run.
+        most: tokens that are computed at a time, or None for whole micro-batches.
     """
     lengths = ", ".join(f"{share} %: {plan.percentile(share)}" for share in (5, 50, 95))
     used = "padded" if why_padded else "packed"
@@ -59,5 +66,16 @@ def plan_rows(plan: Plan, why_padded: str | None, max_length: int) -> list[list[
             "saved by packing",
             f"{plan.saved:.0%}" + (f", not here: {why_padded}" if why_padded else ""),
         ],
-        ["largest micro-batch", f"{largest:,} tokens, {used}"],
+        *(
+            [
+                ["largest piece", f"{largest:,} tokens, {used}, of {most:,} allowed"],
+                ["pieces of a micro-batch", _told(plan.number_of_pieces(not why_padded))],
+            ]
+            if most
+            else [["largest micro-batch", f"{largest:,} tokens, {used}"]]
+        ),
     ]
+
+
+def _told(numbers: Sequence[int]) -> str:
+    return f"{mean(numbers):.2f} on average, at most {max(numbers)}"

@@ -16,7 +16,7 @@ from adept_llm.cli.columns import print_columns
 from adept_llm.cli.parsing import parse
 from adept_llm.data import LOSSES
 from adept_llm.errors import InputError
-from adept_llm.packing import PACKINGS
+from adept_llm.packing import PACKINGS, computed_tokens, why_not_packed
 from adept_llm.training.arguments import DTYPES
 from adept_llm.training.deepspeed_config import read_deepspeed
 
@@ -40,6 +40,9 @@ class EstimateArguments:
     num_tokens: int = field(
         default=256, metadata={"help": "tokens of each text, virtual tokens not counted"}
     )
+    tokens_per_batch: int | None = field(
+        default=None, metadata={"help": "most tokens that are computed at a time"}
+    )
     packing: str = field(
         default="shared_prefix", metadata={"help": "or padded", "choices": PACKINGS}
     )
@@ -49,7 +52,8 @@ class EstimateArguments:
     )
     ranks: int = field(default=1, metadata={"help": "GPUs of all nodes"})
     gpu_memory: float | None = field(
-        default=None, metadata={"help": "GiB of one GPU; tells the largest micro-batch that fits"}
+        default=None,
+        metadata={"help": "GiB of one GPU; tells the largest micro-batch that fits"},
     )
     tokens_per_second: float | None = field(
         default=None,
@@ -64,7 +68,12 @@ class EstimateArguments:
             raise InputError("per_device_train_batch_size: must be at least 1")
         if self.num_tokens < 2:
             raise InputError("num_tokens: must be at least 2, a prompt and its answer")
-        for name in ("gpu_memory", "tokens_per_second", "examples"):
+        if self.gpu_memory is not None and self.tokens_per_batch is not None:
+            raise InputError(
+                "gpu_memory: tells how many tokens fit at a time, and --tokens_per_batch gives "
+                "them; leave out one of them"
+            )
+        for name in ("tokens_per_batch", "gpu_memory", "tokens_per_second", "examples"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"{name}: must be above 0")
@@ -98,13 +107,15 @@ def main(argv: Sequence[str]) -> None:
             ])  # fmt: skip
             if args.gpu_memory:
                 largest = largest_batch(form, args.gpu_memory * GIB)
-                rows[-1].append(str(largest or "none"))
+                rows[-1] += [str(largest or "none"), tokens_of(args, adapter, config, largest)]
     print(
         f"{args.model_name_or_path}: {needs.frozen_parameters:,} frozen parameters, "
         f"{needs.trained_parameters:,} trained; saved adapter {gib(4 * needs.trained_parameters)}"
     )
     heads = ["base", "gradient checkpointing", "weights", "adapter", "activations", "total"]
-    print_columns([*heads, *(["largest batch"] if args.gpu_memory else [])], rows)
+    if args.gpu_memory:
+        heads += ["largest batch", "its tokens"]
+    print_columns(heads, rows)
     for line in notes(args, adapter, config.max_position_embeddings):
         print(line)
 
@@ -126,10 +137,21 @@ def of_batch(
     needs = estimate(
         config, adapter, dtype, quantization, batch_size,
         args.num_tokens, args.packing, checkpointing, args.loss_on, args.sharding(),
+        args.tokens_per_batch,
     )  # fmt: skip
     if needs is None:
         raise InputError(f"model_name_or_path: {args.model_name_or_path} cannot be estimated")
     return needs
+
+
+def tokens_of(
+    args: EstimateArguments, adapter: AdeptConfig, config: "PretrainedConfig", batch_size: int
+) -> str:
+    """What --tokens_per_batch would be for so many examples."""
+    m = adapter.num_virtual_tokens
+    packed = args.packing == "shared_prefix" and not why_not_packed(config, m + args.num_tokens)
+    texts = [args.num_tokens - 1] * batch_size
+    return f"{computed_tokens(m, texts, packed):,}" if texts else "none"
 
 
 def notes(args: EstimateArguments, adapter: AdeptConfig, context: int) -> list[str]:

@@ -68,8 +68,8 @@ TRAIN = Layout(
         ),
         "training": (
             "learning_rate", "offset_learning_rate", "per_device_train_batch_size",
-            "gradient_accumulation_steps", "num_train_epochs", "max_steps", "warmup_steps",
-            "lr_scheduler_type", "lr_scheduler_kwargs", "packing",
+            "gradient_accumulation_steps", "tokens_per_batch", "num_train_epochs", "max_steps",
+            "warmup_steps", "lr_scheduler_type", "lr_scheduler_kwargs", "packing",
             "gradient_checkpointing", "deepspeed", "use_cpu", "seed", "dry_run",
         ),
         "evaluation": (
@@ -97,7 +97,8 @@ TRAIN = Layout(
         "quantization": "of the frozen linear layers",
         "method": "what is trained, see docs/methods.md",
         "prompt_init": "where the prompt starts",
-        "packing": "how a micro-batch is laid out",
+        "packing": "how batches are laid out",
+        "tokens_per_batch": "most at a time: a larger micro-batch is computed in pieces",
         "prompt_rank": "rank of the prompt (dpt), words mixed (superpos) or width (ulpt)",
         "units": "of trained values: the table's root mean square, or plain",
         "base_dropout": "train with the frozen base's own dropout (GPT-2, OPT)",
@@ -198,7 +199,7 @@ LAYOUTS = {
         groups={
             "model and batch": (
                 "model_name_or_path", "dtype", "per_device_train_batch_size", "num_tokens",
-                "packing", "loss_on",
+                "tokens_per_batch", "packing", "loss_on",
             ),
             "machines and time": (
                 "deepspeed", "ranks", "gpu_memory", "tokens_per_second", "examples",

@@ -30,16 +30,17 @@ from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.result_table import format_result
 from adept_llm.compat.config import commit_of
 from adept_llm.compat.deepspeed import gathered
-from adept_llm.data import Encoded, Encoder, Example, describe_answers, fingerprint
+from adept_llm.data import Encoder, Example, Stored, fingerprint
+from adept_llm.data.cached import encode_source
 from adept_llm.errors import InputError
 from adept_llm.evaluation.answers import Answered
 from adept_llm.evaluation.measure import check_best, make_measure, measure_answers
-from adept_llm.packing import make_batcher, why_not_packed
+from adept_llm.packing import computed_tokens, make_batcher, why_not_packed
 from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecord
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
 from adept_llm.training.choices import check_choices
-from adept_llm.training.data import read_data, read_test
+from adept_llm.training.data import read_test, read_validation, train_source
 from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import (
     adopt_slurm_ranks,
@@ -50,6 +51,7 @@ from adept_llm.training.launch import (
 )
 from adept_llm.training.launcher_watch import watch
 from adept_llm.training.out_of_memory import explained
+from adept_llm.training.pieces import Pieces
 from adept_llm.training.reference import ReferenceArguments, adopt
 from adept_llm.training.run import run
 from adept_llm.training.run_folder import claimed, clear, is_finished
@@ -122,11 +124,14 @@ def train_in(
 ) -> int:
     """One run in a folder of its own; a dry one ends where the weights would be read."""
     model_config = check_base(base, config, data, args)
-    examples, validation = read_data(data, args.seed)
+    source = train_source(data, args.seed, args.do_predict)
     tokenizer = load_tokenizer(base.model_name_or_path, base.model_revision)
     encoder = Encoder(tokenizer, data.template, data.max_length, data.loss_on)
-    train, report = encoder.encode_all(examples)
+    train = encode_source(encoder, source)
+    about = train.about
     check_ids(train, model_config)
+    check_sizes(args, config, train)
+    validation = read_validation(data, args.seed, about.labels)
     steps = number_of_steps(args, len(train))
     reference.check_length(config.method, steps)
     args.check_warmup(steps)
@@ -138,19 +143,20 @@ def train_in(
     elif args.do_eval:
         raise InputError("eval_strategy: there is nothing to evaluate on; give --validation_file")
     check_best(args.metric_for_best_model, measure)
-    if rows := read_test(data, args.seed, args.do_predict, examples[0].labels):
+    if rows := read_test(data, args.seed, args.do_predict, about.labels):
         answers = measure_answers(encoder, rows, task, *how)
         test = Answered(answers, folder if args.should_save else None)
         say(args, f"test: {answers.report}; data {fingerprint(rows)}")
-    record = start_record(base, config, data, args, data_record(data, examples, train, validation))
-    say(args, f"answers: {describe_answers(examples)}")
-    say(args, f"train: {report}; data {record.data.train_fingerprint}")
+    record = start_record(base, config, data, args, data_record(data, train, validation))
+    say(args, f"answers: {about.answers}")
+    say(args, f"train: {about.report}; data {record.data.train_fingerprint}")
     if measure:
         say(args, f"validation: {measure.report}; data {record.data.validation_fingerprint}")
     if dry_run:
         plan = plan_of(args, config, train, steps)
         padded = why_padded(args, config, model_config, data.max_length)
-        say(args, format_columns(["dry run", ""], plan_rows(plan, padded, data.max_length)))
+        told = plan_rows(plan, padded, data.max_length, args.tokens_per_batch)
+        say(args, format_columns(["dry run", ""], told))
         say(args, "nothing was written; for its time, train --max_steps 20 and read tokens/s")
         leave_together()
         return 0
@@ -164,7 +170,9 @@ def train_in(
         say(args, f"padding instead of packing: {batcher.why_padded}")
     if args.overwrite_output_dir:
         clear(folder)
-    with explained(args, partial(needs_of, base, config, data, args, model_config)):
+    needs = partial(needs_of, base, config, data, args, model_config)
+    sizes = partial(sizes_of, args, config, train, steps, batcher.packed)
+    with explained(args, needs, sizes):
         _, result = run(model, args, train, batcher, measure, record, stop, test)
     if result.stopped:
         say(
@@ -243,8 +251,8 @@ def check_base(
     check_quantization(base.quantization, model_config, dtype, stage)
     check_context(model_config, config.num_virtual_tokens, data.max_length)
     if stage != 3:  # a shard's size is not estimated, and sharded models know no meta device
-        batch, checkpoints = args.per_device_train_batch_size, bool(args.gradient_checkpointing)
-        needs = needs_of(base, config, data, args, model_config, batch, checkpoints)
+        most, checkpoints = args.tokens_per_batch, bool(args.gradient_checkpointing)
+        needs = needs_of(base, config, data, args, model_config, most, checkpoints)
         if needs:
             check_device(name, needs, args.use_cpu)
         say(args, f"{name}: {needs or 'memory is not estimated for such a model'}")
@@ -257,16 +265,29 @@ def needs_of(
     data: DataArguments,
     args: AdeptTrainingArguments,
     model_config: Any,
-    batch_size: int,
+    most: int | None,
     checkpoints: bool,
 ) -> Needs | None:
-    """What a run with such micro-batches needs of one GPU."""
+    """What a run needs of one GPU; `most` tokens are computed at a time, or whole micro-batches."""
     deepspeed = read_deepspeed(args.deepspeed) if args.deepspeed else {}
     return estimate(
-        model_config, config, pick_dtype(base.dtype, model_config), base.quantization, batch_size,
-        data.max_length, args.packing, checkpoints, data.loss_on,
-        Sharding.of(deepspeed, args.world_size),
+        model_config, config, pick_dtype(base.dtype, model_config), base.quantization,
+        args.per_device_train_batch_size, data.max_length, args.packing, checkpoints, data.loss_on,
+        Sharding.of(deepspeed, args.world_size), most,
     )  # fmt: skip
+
+
+def sizes_of(
+    args: AdeptTrainingArguments,
+    config: AdeptConfig,
+    train: Stored,
+    steps: int,
+    packed: bool,
+) -> tuple[int, int]:
+    """Most tokens that a run computes at a time, and those of its longest row alone."""
+    plan = plan_of(args, config, train, steps)
+    longest = computed_tokens(config.num_virtual_tokens, [plan.lengths[-1] - 1], packed)
+    return plan.largest.packed if packed else plan.largest.padded, longest
 
 
 def why_padded(
@@ -278,13 +299,27 @@ def why_padded(
     return why_not_packed(model_config, config.num_virtual_tokens + max_length)
 
 
-def check_ids(examples: Sequence[Encoded], model_config: "PretrainedConfig") -> None:
+def check_sizes(args: AdeptTrainingArguments, config: AdeptConfig, train: Stored) -> None:
+    """Refuse a row that is longer than what is computed at a time.
+
+    Raises:
+        InputError: naming the longest.
+    """
+    if args.tokens_per_batch is None:
+        return
+    pieces = Pieces(args.tokens_per_batch, config.num_virtual_tokens)
+    pieces.check(train.lengths, lambda index: train[index].id)
+
+
+def check_ids(examples: Stored, model_config: "PretrainedConfig") -> None:
     """Refuse ids beyond the base's table: its tokenizer was extended, and they would be read as P.
 
     Raises:
         InputError: naming the example.
     """
     size = model_config.get_text_config().vocab_size
+    if examples.about.largest_id < size:
+        return
     for example in examples:
         largest = max([*example.prompt_ids, *example.target_ids])
         if largest >= size:
@@ -294,21 +329,16 @@ def check_ids(examples: Sequence[Encoded], model_config: "PretrainedConfig") -> 
             )
 
 
-def data_record(
-    data: DataArguments,
-    examples: Sequence[Example],
-    train: Sequence[Encoded],
-    validation: Sequence[Example],
-) -> DataRecord:
+def data_record(data: DataArguments, train: Stored, validation: Sequence[Example]) -> DataRecord:
     """What is learnt and measured."""
-    kinds = {example.labels for example in examples}
+    about = train.about
     return DataRecord(
-        kind=LABELS if examples[0].labels else FREE_TEXT,
-        labels=examples[0].labels if len(kinds) == 1 else (),
+        kind=LABELS if about.labels else FREE_TEXT,
+        labels=about.labels if about.alike else (),
         template=data.template,
         max_length=data.max_length,
         train_rows=len(train),
-        train_fingerprint=fingerprint(examples),
+        train_fingerprint=about.texts,
         validation_rows=len(validation),
         validation_fingerprint=fingerprint(validation) if validation else "",
         loss_on=data.loss_on,

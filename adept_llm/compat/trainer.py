@@ -4,6 +4,8 @@ Read in transformers 5.17.0 and 5.23.0 (trainer.py), accelerate 1.15.0 (optimize
 """
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,25 @@ class HookedTrainer(Trainer):
         scale and skips steps.
         """
         return getattr(self.accelerator, "scaler", None)
+
+    @contextmanager
+    def more_to_come(self, model: Any) -> Iterator[None]:
+        """Gradients are added up meanwhile: neither does DeepSpeed step, nor do ranks meet.
+
+        Accelerator steps DeepSpeed's engine behind a backward pass where the gradient state's
+        `sync_gradients` is true, which Trainer sets by `_set_sync_gradients` before each
+        micro-batch. If the name changes, this fails at once; if the engine no longer looks at it,
+        each piece is a step of its own.
+        """
+        state = self.accelerator.gradient_state
+        before = state.sync_gradients
+        state._set_sync_gradients(False)
+        alone = nullcontext() if self.is_deepspeed_enabled else self.accelerator.no_sync(model)
+        try:
+            with alone:
+                yield
+        finally:
+            state._set_sync_gradients(before)
 
     def progress(self) -> dict[str, Any]:
         """Trainer's own state with that of its callbacks, as `trainer_state.json` holds it.

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from adept_llm.data.encoded import Encoded, Report
+from adept_llm.data.encoded import Encoded, Report, Tally
 from adept_llm.data.example import Example
 from adept_llm.data.learnt import LOSSES, Learnt, earlier_turns, gaps, token_spans
+from adept_llm.data.row import CHUNK
 from adept_llm.data.shortening import LongContext
 from adept_llm.data.templates import Prompt, render, target_gap
 from adept_llm.data.tokens import Splitter, Tokens
@@ -22,9 +23,6 @@ from adept_llm.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-CHUNK = 1000  # examples tokenised in one call: the tokenizers library spreads a call over all cores
-DROPPED_SHOWN = 5
 
 
 @dataclass
@@ -122,8 +120,41 @@ class Encoder:
         Raises:
             InputError: Nothing is left, or as `encode`.
         """
-        kept, report = self._encode_stream(examples, None, _one_piece, self.loss_on)
-        return [one for each in kept for one in each], report
+        encoded, tally, stream = [], Tally(), iter(examples)
+        while chunk := list(islice(stream, CHUNK)):
+            encoded += self.encode_part(chunk, tally)
+        return encoded, self.report(tally)
+
+    def encode_part(self, examples: Sequence[Example], tally: Tally) -> list[Encoded]:
+        """Encode some of the examples to train on.
+
+        Args:
+            examples: What to encode, at once.
+            tally: Counts what becomes of them.
+
+        Returns:
+            The encoded ones, in order and without the dropped ones.
+
+        Raises:
+            InputError: As `encode`.
+        """
+        found = self._encode_chunk(examples, None, _one_piece, self.loss_on)
+        pairs = zip(examples, found, strict=True)
+        return [one for example, each in pairs for one in tally.count(example.id, each)]
+
+    def report(self, tally: Tally) -> Report:
+        """What became of all examples.
+
+        Raises:
+            InputError: Nothing is left of them.
+        """
+        if not tally.kept:
+            why = f"; the first: {tally.first_dropped[0]}" if tally.dropped else ""
+            raise InputError(
+                f"no example is left with max_length {self.max_length} and template "
+                f"{self.template!r}{why}: raise max_length or give shorter examples"
+            )
+        return tally.report()
 
     def encode_windows(
         self, examples: Iterable[Example], max_new_tokens: int
@@ -142,7 +173,12 @@ class Encoder:
         Raises:
             InputError: Nothing is left, or as `encode`.
         """
-        return self._encode_stream(examples, max_new_tokens, _windows)
+        encoded, tally, stream = [], Tally(), iter(examples)
+        while chunk := list(islice(stream, CHUNK)):
+            found = self._encode_chunk(chunk, max_new_tokens, _windows)
+            pairs = zip(chunk, found, strict=True)
+            encoded += [tally.count(example.id, each) for example, each in pairs]
+        return encoded, self.report(tally)
 
     def label_ids(self, labels: Sequence[str]) -> list[list[int]]:
         """Tokenise label words just as targets are, but without EOS.
@@ -154,39 +190,6 @@ class Encoder:
             One list of ids per word.
         """
         return self._splitter.continuations(_behind(self._gap, labels)) if labels else []
-
-    def _encode_stream(
-        self,
-        examples: Iterable[Example],
-        max_new_tokens: int | None,
-        cut: "_Cut",
-        loss_on: str = "target",
-    ) -> tuple[list[list[Encoded]], Report]:
-        encoded: list[list[Encoded]] = []
-        dropped: list[str] = []
-        stream = iter(examples)
-        while chunk := list(islice(stream, CHUNK)):
-            found = self._encode_chunk(chunk, max_new_tokens, cut, loss_on)
-            for example, each in zip(chunk, found, strict=True):
-                encoded.append([one for one in each if isinstance(one, Encoded)])
-                dropped += [f"{example.id}: {one}" for one in each if isinstance(one, str)]
-        kept = [one for one in encoded if one]
-        if not kept:
-            why = f"; the first: {dropped[0]}" if dropped else ""
-            raise InputError(
-                f"no example is left with max_length {self.max_length} and template "
-                f"{self.template!r}{why}: raise max_length or give shorter examples"
-            )
-        lengths = [len(one.prompt_ids) + len(one.target_ids) for each in kept for one in each]
-        return encoded, Report(
-            kept=len(kept),
-            truncated=sum(each[0].truncated > 0 for each in kept),
-            dropped=len(dropped),
-            first_dropped=tuple(dropped[:DROPPED_SHOWN]),
-            mean_length=sum(lengths) / len(lengths),
-            longest=max(lengths),
-            windows=len(lengths),
-        )
 
     def _encode_chunk(
         self,
@@ -204,7 +207,7 @@ class Encoder:
             pairs = zip(prompts, answers, strict=True)
             prompts = [one._replace(text=one.text + answer) for one, answer in pairs]
         tokens = self._splitter.prompts([prompt.text for prompt in prompts])
-        targets = [[] for _ in answers] if joint else self._splitter.continuations(answers)
+        targets = [[] for _ in answers] if joint else self._continuations(answers)
         fitted = [
             _Fitted(
                 example,
@@ -220,6 +223,12 @@ class Encoder:
         return [
             next(shortened) if one.too_long else [one.encoded(one.tokens.ids)] for one in fitted
         ]
+
+    def _continuations(self, answers: Sequence[str]) -> list[list[int]]:
+        """Token ids of answers; labels come again and again, and are tokenised once."""
+        distinct = list(dict.fromkeys(answers))
+        ids = dict(zip(distinct, self._splitter.continuations(distinct), strict=True))
+        return [ids[answer] for answer in answers]
 
     def _answer(self, example: Example) -> str:
         """The target with the white space in front of it."""
@@ -283,6 +292,8 @@ class Encoder:
 
     def _remember_labels(self, examples: Sequence[Example]) -> None:
         """Tokenise the label words that have not been seen yet, all at once."""
+        if len(self._label_ids) > CHUNK:
+            self._label_ids.clear()  # they differ from row to row
         new = {e.labels for e in examples if e.labels} - self._label_ids.keys()
         ids = iter(self.label_ids([word for labels in new for word in labels]))
         self._label_ids.update({labels: list(islice(ids, len(labels))) for labels in new})

@@ -80,9 +80,14 @@ def fingerprint(examples: Iterable[Example]) -> str:
     """
     digest = sha256()
     for one in examples:
-        parts = (one.instruction, one.input, one.target, one.labels, one.messages, one.answers)
-        digest.update(repr(parts if one.gap is None else (*parts, one.gap)).encode())
+        digest.update(content(one))
     return digest.hexdigest()[:12]
+
+
+def content(one: Example) -> bytes:
+    """What of an example goes into its fingerprint."""
+    parts = (one.instruction, one.input, one.target, one.labels, one.messages, one.answers)
+    return repr(parts if one.gap is None else (*parts, one.gap)).encode()
 
 
 def _is_unicode(text: str) -> bool:

@@ -11,15 +11,18 @@ A file has one of three sets of columns, and no other column::
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from adept_llm.data.example import Example
 from adept_llm.data.labels import label_set
-from adept_llm.data.rows import Row, read_rows, read_stream
+from adept_llm.data.row import Row
+from adept_llm.data.rows import content_of, read_rows, read_stream
 from adept_llm.data.sampling import sample
+from adept_llm.data.source import FromRows, each
 from adept_llm.errors import InputError
 
 COLUMN_SETS = (("instruction", "input", "output"), ("prompt", "completion"), ("messages",))
@@ -39,7 +42,8 @@ def read_instructions(path: str | Path) -> list[Example]:
     Raises:
         InputError: The file or one of its rows is malformed; names file, line and field.
     """
-    return _examples(read_rows(Path(path)), answered=True)
+    rows = read_rows(Path(path))
+    return list(map(_maker(rows[0]), rows))
 
 
 class Request(NamedTuple):
@@ -66,52 +70,88 @@ def read_requests(path: str | Path) -> list[Request]:
         InputError: The file or one of its rows is malformed; names file, line and field.
     """
     standard = str(path) == STANDARD_INPUT
-    rows = read_stream(sys.stdin.buffer, "stdin") if standard else read_rows(Path(path))
+    rows = read_stream(sys.stdin.buffer, "stdin") if standard else list(read_rows(Path(path)))
     bare = [
         row._replace(values={name: row.values[name] for name in row.values if name != "adapter"})
         for row in rows
     ]
     return [
         Request(example, _filled(row, "adapter") if "adapter" in row.values else None, row.where)
-        for example, row in zip(_examples(bare, answered=False), rows, strict=True)
+        for example, row in zip(_unanswered_examples(bare), rows, strict=True)
     ]
 
 
-def _examples(rows: Sequence[Row], answered: bool) -> list[Example]:
-    columns = _column_set(rows[0])
-    make = {"output": _from_instruction, "completion": _from_prompt, "messages": _from_messages}
-    examples = []
-    for row in rows:
-        unknown = sorted(row.values.keys() - set(columns))
-        if unknown:
-            raise InputError(
-                f"{row.where}: unknown column {unknown[0]!r} beside {', '.join(columns)}; remove it"
-            )
-        one = row if answered else _unanswered(row, columns[-1])
-        examples.append(make[columns[-1]](one))
-    return examples
+@dataclass(frozen=True)
+class OwnRows:
+    """A random sample of the rows of the user's own file, in their order; see `Source`.
+
+    Attributes:
+        path: As for `read_instructions`.
+        labels: What the model was trained to tell apart, () for free text; None finds it in the
+            rows, also those that are not drawn.
+        limit: Most rows of the sample; None takes all.
+        seed: Fixes the sample.
+    """
+
+    path: Path
+    labels: tuple[str, ...] | None = None
+    limit: int | None = None
+    seed: int = 0
+
+    def key(self) -> dict[str, Any]:
+        """All that decides the examples."""
+        drawn = None if self.limit is None else [self.limit, self.seed]
+        given = {"name": self.path.name, "labels": self.labels, "drawn": drawn}
+        return {**given, "content": content_of(self.path)}
+
+    def open(self) -> FromRows:
+        """The examples.
+
+        Raises:
+            InputError: The file is missing or malformed, a label has several spellings, or the
+                limit is below 1.
+        """
+        rows = read_rows(self.path)
+        make = _maker(rows[0])
+        words = label_set(map(make, rows)) if self.labels is None else self.labels
+        chosen = sample(len(rows), self.limit, self.seed)
+        return FromRows(rows, chosen, partial(_labelled, make, words))
 
 
 def own_examples(
     path: str, labels: Sequence[str] | None, limit: int | None, seed: int
 ) -> list[Example]:
-    """A random sample of the rows of the user's own file, in their order.
-
-    Args:
-        path: As for `read_instructions`.
-        labels: What the model was trained to tell apart, () for free text; None finds it in the
-            rows.
-        limit: Most rows of the sample; None takes all.
-        seed: Fixes the sample.
+    """The examples of `OwnRows`.
 
     Raises:
         InputError: for a file that is missing or malformed, a target that is not a label, or a
             limit below 1.
     """
-    examples = read_instructions(path)
-    words = label_set(examples) if labels is None else tuple(labels)
-    labelled = [replace(example, labels=words) for example in examples]
-    return [labelled[index] for index in sample(len(labelled), limit, seed)]
+    words = None if labels is None else tuple(labels)
+    return list(each(OwnRows(Path(path), words, limit, seed).open()))
+
+
+def _maker(first: Row) -> Callable[[Row], Example]:
+    """Makes examples of the rows of a file that begins so."""
+    return partial(_example, _column_set(first))
+
+
+def _example(columns: tuple[str, ...], row: Row) -> Example:
+    if unknown := sorted(row.values.keys() - set(columns)):
+        raise InputError(
+            f"{row.where}: unknown column {unknown[0]!r} beside {', '.join(columns)}; remove it"
+        )
+    make = {"output": _from_instruction, "completion": _from_prompt, "messages": _from_messages}
+    return make[columns[-1]](row)
+
+
+def _labelled(make: Callable[[Row], Example], words: tuple[str, ...], row: Row) -> Example:
+    return replace(make(row), labels=words) if words else make(row)
+
+
+def _unanswered_examples(rows: Sequence[Row]) -> Iterator[Example]:
+    columns = _column_set(rows[0])
+    return (_example(columns, _unanswered(row, columns[-1])) for row in rows)
 
 
 def _unanswered(row: Row, column: str) -> Row:

@@ -1,11 +1,17 @@
 """Whether the user's own answers are labels or free text, and what is told of it."""
 
 import re
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from adept_llm.data.example import Example
 from adept_llm.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MOST_LABELS = 20
 LEAST_SHARE = 0.9  # of rows with frequent answers: the others are then pointed at
@@ -28,17 +34,93 @@ def label_set(examples: Iterable[Example]) -> tuple[str, ...]:
     Raises:
         InputError: A label has several spellings.
     """
-    rows = list(examples)
-    spellings: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        spellings[_plain(row.target)][row.target] += 1
-    if not 2 <= len(spellings) <= MOST_LABELS or min(map(_rows, spellings.values())) < 2:
+    words: dict[str, str] = {}  # each spelling, and what it is a spelling of
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    places: dict[str, list[tuple[int, Example]]] = defaultdict(list)
+    for number, row in enumerate(examples):
+        if row.target not in words:
+            words[row.target] = _plain(row.target)
+        counts[words[row.target]][row.target] += 1
+        if len(counts) > MOST_LABELS:
+            return ()
+        if len(places[row.target]) < SHOWN:
+            places[row.target].append((number, row))
+    if len(counts) < 2 or min(each.total() for each in counts.values()) < 2:
         return ()
-    usual = {plain: each.most_common(1)[0][0] for plain, each in spellings.items()}
-    odd = [row for row in rows if row.target != usual[_plain(row.target)]]
+    usual = {word: each.most_common(1)[0][0] for word, each in counts.items()}
+    odd = [spelling for spelling, word in words.items() if spelling != usual[word]]
     if odd:
-        raise InputError(_several_spellings(rows, odd, usual))
+        every = sum(counts.values(), Counter[str]())
+        shown = sorted((place for one in odd for place in places[one]), key=lambda place: place[0])
+        rows, total = [row for _, row in shown], sum(every[one] for one in odd)
+        right = usual[words[rows[0].target]]
+        raise InputError(
+            f"{len(usual)} labels: {_list(sorted(usual.values()), every)}; {_places(rows, total)} "
+            f"{'differs' if total == 1 else 'differ'} in case, white space or punctuation alone: "
+            f"write {right!r} for {rows[0].target!r}, or another word if it is another label"
+        )
     return tuple(sorted(usual.values()))
+
+
+class Answers:
+    """The answers of many examples, counted by a hash of 8 bytes each.
+
+    Attributes:
+        labels: Those of the first example.
+        alike: Whether all examples have the same ones.
+        hashes: Of the answers, in the order of the examples.
+    """
+
+    def __init__(self, examples: Iterable[Example] = ()) -> None:
+        """Count the answers of a part."""
+        rows = list(examples)
+        self.labels = rows[0].labels if rows else ()
+        self.alike = all(row.labels == self.labels for row in rows)
+        hashes = (blake2b(row.target.encode(), digest_size=8).digest() for row in rows)
+        self.hashes = array("Q", b"".join(hashes))
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.hashes)
+
+    def add(self, other: "Answers") -> None:
+        """Count those of the next part."""
+        if not len(other):
+            return
+        self.alike = self.alike and other.alike and (not self or self.labels == other.labels)
+        self.labels = self.labels if self else other.labels
+        self.hashes.extend(other.hashes)
+
+    def describe(self, example: Callable[[int], Example]) -> str:
+        """What they are taken for, see `describe_answers`.
+
+        Args:
+            example: Gives one of the examples by its number.
+        """
+        if not self.alike:
+            return "labels that differ from row to row"
+        import numpy as np  # not where a task is declared: `import adept_llm` is quick
+
+        hashes = np.frombuffer(self.hashes, dtype=np.uint64)
+        _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
+
+        def named(which: "np.ndarray") -> Counter[str]:
+            pairs = zip(first[which].tolist(), counts[which].tolist(), strict=True)
+            return Counter({example(number).target: count for number, count in pairs})
+
+        if self.labels:
+            return f"{len(self.labels)} labels: {_list(self.labels, named(counts > 0))}"
+        line = f"free text: {len(counts)} different answers in {len(self)} rows"
+        rare = np.sort(first[counts == 1]).tolist()
+        few = len(rare) <= (1 - LEAST_SHARE) * len(self)
+        if rare and few and 2 <= len(counts) - len(rare) <= MOST_LABELS:
+            frequent = named(counts > 1)
+            places = _places([example(number) for number in rare[:SHOWN]], len(rare))
+            line += (
+                f"; they would be {len(frequent)} labels ({_list(sorted(frequent), frequent)}) but "
+                f"for {places}: correct or remove what is a mistake there"
+            )
+        return line
 
 
 def describe_answers(examples: Sequence[Example]) -> str:
@@ -48,43 +130,18 @@ def describe_answers(examples: Sequence[Example]) -> str:
         Such as '2 labels: bad 20, good 19', or that they are free text, and which few rows keep
         them from being labels.
     """
-    counts = Counter(example.target for example in examples)
-    labels = examples[0].labels
-    if any(example.labels != labels for example in examples):
-        return "labels that differ from row to row"
-    if labels:
-        return f"{len(labels)} labels: {_list(labels, counts)}"
-    line = f"free text: {len(counts)} different answers in {len(examples)} rows"
-    frequent = sorted(text for text, count in counts.items() if count > 1)
-    rare = [example for example in examples if counts[example.target] == 1]
-    few = len(rare) <= (1 - LEAST_SHARE) * len(examples)
-    if rare and few and 2 <= len(frequent) <= MOST_LABELS:
-        line += (
-            f"; they would be {len(frequent)} labels ({_list(frequent, counts)}) but for "
-            f"{_places(rare)}: correct or remove what is a mistake there"
-        )
-    return line
-
-
-def _several_spellings(rows: Sequence[Example], odd: list[Example], usual: dict[str, str]) -> str:
-    counts = Counter(row.target for row in rows)
-    right = usual[_plain(odd[0].target)]
-    return (
-        f"{len(usual)} labels: {_list(sorted(usual.values()), counts)}; {_places(odd)} "
-        f"{'differs' if len(odd) == 1 else 'differ'} in case, white space or punctuation alone: "
-        f"write {right!r} for {odd[0].target!r}, or another word if it is another label"
-    )
+    return Answers(examples).describe(lambda number: examples[number])
 
 
 def _list(labels: Iterable[str], counts: Counter[str]) -> str:
     return ", ".join(f"{_word(label)} {counts[label]}" for label in labels)
 
 
-def _places(rows: Sequence[Example]) -> str:
-    """Such as "1 row 'Good' (train.jsonl:7)"."""
-    shown = ", ".join(f"{row.target!r} ({row.id})" for row in rows[:SHOWN])
-    more = ", .." if len(rows) > SHOWN else ""
-    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} {shown}{more}"
+def _places(shown: Sequence[Example], total: int) -> str:
+    """Such as "1 row 'Good' (train.jsonl:7)"; of the first few rows of so many."""
+    named = ", ".join(f"{row.target!r} ({row.id})" for row in shown[:SHOWN])
+    more = ", .." if total > SHOWN else ""
+    return f"{total} row{'s' if total > 1 else ''} {named}{more}"
 
 
 def _word(label: str) -> str:
@@ -99,7 +156,3 @@ def _plain(target: str) -> str:
     """
     bare = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", target.casefold())
     return bare.strip(AROUND) or target.strip()
-
-
-def _rows(spellings: Counter[str]) -> int:
-    return sum(spellings.values())

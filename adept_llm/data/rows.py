@@ -2,55 +2,70 @@
 
 import csv
 import io
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from adept_llm.data.json_lines import BLOCK, JsonLines, as_object, decode, objects, parse
+from adept_llm.data.row import Listed, Row, Rows
 from adept_llm.errors import InputError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
-class Row(NamedTuple):
-    """One row of a file or a hub split.
-
-    Attributes:
-        where: For messages: 'data/train.jsonl:17' by line, or 'data/train.parquet row 17'; both
-            count from 1.
-        id: For reports: 'train.jsonl:17'.
-        values: The columns.
-    """
-
-    where: str
-    id: str
-    values: dict[str, Any]
-
-
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> Rows:
     """Read a data file.
 
     Args:
         path: A .jsonl, .json (a list of objects), .csv or .parquet file.
 
     Returns:
-        All rows, at least one.
+        All rows, at least one. Those of .jsonl and .parquet are parsed when they are asked for,
+        and a broken line is told of then.
 
     Raises:
         InputError: The file is missing, empty, of another kind or broken; says at which line.
+    """
+    check_file(path)
+    reader = {".jsonl": JsonLines, ".json": _json, ".csv": _csv, ".parquet": Parquet}[path.suffix]
+    try:
+        rows = reader(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not len(rows):
+        raise InputError(f"{path}: the file has no rows")
+    return rows
+
+
+def check_file(path: Path) -> None:
+    """Refuse a data file that is missing, or of an unknown kind.
+
+    Raises:
+        InputError: naming it.
     """
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: unknown kind of file; known: {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
-    reader = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}[path.suffix]
+
+
+def content_of(path: Path) -> str:
+    """A hash of what a file holds, wherever it lies.
+
+    Raises:
+        InputError: It is missing or cannot be read.
+    """
+    check_file(path)
+    digest = blake2b(digest_size=16)
     try:
-        rows = list(reader(path))
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not rows:
-        raise InputError(f"{path}: the file has no rows")
-    return rows
+    return digest.hexdigest()
 
 
 def read_stream(lines: Iterable[bytes], name: str) -> list[Row]:
@@ -63,37 +78,29 @@ def read_stream(lines: Iterable[bytes], name: str) -> list[Row]:
     Raises:
         InputError: There is no row, or one is broken; says at which line.
     """
-    rows = list(_objects(lines, name, name))
+    rows = list(objects(lines, name))
     if not rows:
         raise InputError(f"{name}: no row came; give one JSON object a line")
     return rows
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
-    # Read as bytes: str.splitlines would also split at U+2028, which JSON allows within a string.
-    with path.open("rb") as file:
-        yield from _objects(file, str(path), path.name)
-
-
-def _objects(lines: Iterable[bytes], place: str, name: str) -> Iterator[Row]:
-    for number, raw in enumerate(lines, 1):
-        where = f"{place}:{number}"
-        line = _decode(raw, where).strip()
-        if line:
-            yield Row(where, f"{name}:{number}", _object(_parse(line, where), where))
-
-
-def _json(path: Path) -> Iterator[Row]:
-    rows = _parse(_decode(path.read_bytes(), str(path)), str(path))
+def _json(path: Path) -> Rows:
+    rows = parse(decode(path.read_bytes(), str(path)), str(path))
     if not isinstance(rows, list):
         raise InputError(f"{path}: must be a list of objects; for one object a line use .jsonl")
+    found = []
     for number, values in enumerate(rows, 1):
         where = f"{path} row {number}"
-        yield Row(where, f"{path.name}:{number}", _object(values, where))
+        found.append(Row(where, f"{path.name}:{number}", as_object(values, where)))
+    return Listed(found)
 
 
-def _csv(path: Path) -> Iterator[Row]:
-    lines = io.StringIO(_decode(path.read_bytes(), str(path)), newline="")
+def _csv(path: Path) -> Rows:
+    return Listed(list(_csv_rows(path)))
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    lines = io.StringIO(decode(path.read_bytes(), str(path)), newline="")
     reader = csv.reader(lines, strict=True)
     names: list[str] | None = None
     while True:
@@ -120,39 +127,43 @@ def _csv(path: Path) -> Iterator[Row]:
         yield Row(where, f"{path.name}:{number}", dict(zip(names, cells, strict=True)))
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow
-    from pyarrow import parquet
+class Parquet(Rows):
+    """The rows of a Parquet file; its table is in memory, in Arrow's form.
 
-    try:
-        rows = parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"{path}: broken Parquet: {line}") from error
-    for number, values in enumerate(rows, 1):
-        yield Row(f"{path} row {number}", f"{path.name}:{number}", values)
+    Args:
+        path: Of the file.
 
+    Raises:
+        InputError: It is broken.
+        OSError: It cannot be read.
+    """
 
-def _decode(raw: bytes, where: str) -> str:
-    try:
-        return raw.decode("utf-8-sig")  # Excel puts a byte order mark in front
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start)
-        place = f"{where}:{line + 1}" if b"\n" in raw[:-1] else where
-        raise InputError(f"{place}: not UTF-8; save the file as UTF-8") from error
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._length = len(self._table)
 
+    def __len__(self) -> int:
+        return self._length
 
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"{where}:{error.lineno}" if error.lineno > 1 else where
-        raise InputError(f"{place}: broken JSON: {error.msg} (column {error.colno})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: broken JSON: {error}") from error
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the table."""
+        return {"_path": self._path, "_length": self._length}
 
+    @cached_property
+    def _table(self) -> Any:
+        import pyarrow
+        from pyarrow import parquet
 
-def _object(values: object, where: str) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: must be a JSON object, not {type(values).__name__}")
-    return values
+        try:
+            return parquet.read_table(self._path)
+        except pyarrow.ArrowException as error:
+            line = " ".join(str(error).split())
+            raise InputError(f"{self._path}: broken Parquet: {line}") from error
+
+    def read(self, indices: Sequence[int]) -> list[Row]:
+        """As `Rows.read`."""
+        values = self._table.take(list(indices)).to_pylist()
+        return [
+            Row(f"{self._path} row {index + 1}", f"{self._path.name}:{index + 1}", each)
+            for index, each in zip(indices, values, strict=True)
+        ]

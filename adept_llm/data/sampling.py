@@ -8,7 +8,7 @@ from adept_llm.data.example import Example
 from adept_llm.errors import InputError
 
 
-def sample(total: int, limit: int | None, seed: int) -> list[int]:
+def sample(total: int, limit: int | None, seed: int) -> Sequence[int]:
     """A random sample of at most `limit` of so many rows, in their order.
 
     Raises:
@@ -17,7 +17,7 @@ def sample(total: int, limit: int | None, seed: int) -> list[int]:
     if limit is not None and limit < 1:
         raise InputError(f"the limit of rows must be at least 1, not {limit}")
     if limit is None or limit >= total:
-        return list(range(total))
+        return range(total)
     return sorted(Random(seed).sample(range(total), limit))
 
 

@@ -4,24 +4,38 @@ Some put BOS in front of a text, some a '▁', that is a space, some neither. A 
 a target wants neither, but exactly the white space that is meant to stand before it.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from adept_llm.errors import InputError
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
 
-class Tokens(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tokens:
     """A tokenised text.
 
     Attributes:
         ids: The token ids.
-        spans: For each id the start and end of its characters in the text.
+        encoding: What the tokenizer said of the text.
+        added: Number of ids in front that stand for no character of it.
     """
 
     ids: list[int]
-    spans: list[tuple[int, int]]
+    encoding: "Encoding"
+    added: int = 0
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """For each id the start and end of its characters in the text.
+
+        Made when asked for: few rows are shortened, and a pair for each token takes as long as a
+        third of the tokenising.
+        """
+        return [(0, 0)] * self.added + self.encoding.offsets
 
 
 class Splitter:
@@ -62,11 +76,11 @@ class Splitter:
         Returns:
             The tokens of each; the span of an added BOS is empty.
         """
-        added = [(0, 0)] * len(self.prefix)
+        added = len(self.prefix)
         return [
             tokens
-            if tokens.ids[: len(self.prefix)] == self.prefix
-            else Tokens(self.prefix + tokens.ids, added + tokens.spans)
+            if tokens.ids[:added] == self.prefix
+            else Tokens(self.prefix + tokens.ids, tokens.encoding, added)
             for tokens in self._tokenize(texts)
         ]
 
@@ -101,11 +115,10 @@ class Splitter:
         batch = self._tokenizer(
             texts,
             add_special_tokens=add_special_tokens,
-            return_offsets_mapping=True,
             return_attention_mask=False,
             verbose=False,  # no warning on long texts: they are shortened afterwards
         )
-        return [Tokens(*pair) for pair in zip(batch.input_ids, batch.offset_mapping, strict=True)]
+        return [Tokens(*pair) for pair in zip(batch.input_ids, batch.encodings, strict=True)]
 
 
 def _position(part: list[int], whole: list[int]) -> int:

@@ -2,7 +2,14 @@
 
 from adept_llm.packing.attention import use_packed_attention, why_not_packed
 from adept_llm.packing.batcher import PACKINGS, Batcher, make_batcher
-from adept_llm.packing.collator import IGNORED, Batch, EncodedExample, packed_batch, padded_batch
+from adept_llm.packing.collator import (
+    IGNORED,
+    Batch,
+    EncodedExample,
+    computed_tokens,
+    packed_batch,
+    padded_batch,
+)
 from adept_llm.packing.layout import PackedLayout
 from adept_llm.packing.losses import summed_loss, token_losses
 
@@ -13,6 +20,7 @@ __all__ = [
     "Batcher",
     "EncodedExample",
     "PackedLayout",
+    "computed_tokens",
     "make_batcher",
     "packed_batch",
     "padded_batch",

@@ -53,6 +53,19 @@ class Batch(TypedDict):
     num_text_tokens: int
 
 
+def computed_tokens(num_virtual_tokens: int, texts: Sequence[int], packed: bool) -> int:
+    """Tokens that a micro-batch holds as it is computed, virtual ones and padding among them.
+
+    Args:
+        num_virtual_tokens: m.
+        texts: tokens of each text but the last, which is predicted and not read.
+        packed: with the virtual tokens once, or in front of each text and padded to the longest.
+    """
+    if packed:
+        return num_virtual_tokens + sum(texts)
+    return len(texts) * (num_virtual_tokens + max(texts))
+
+
 def packed_batch(virtual_token_ids: Sequence[int], examples: Sequence[EncodedExample]) -> Batch:
     """[P | x_1 | x_2 | .. | x_B] in one row of T = m + sum(len(x_i)) tokens.
 

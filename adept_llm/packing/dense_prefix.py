@@ -13,120 +13,19 @@ some hundred tokens; `fits` says for which.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.utils.rnn import pad_sequence
 
+from adept_llm.packing.bins import DensePlan, Group
 from adept_llm.packing.layout import PackedLayout
 
-# A bin is at most so many times as long as the texts in it; shorter ones have bins of their own. A
-# group of bins costs some 50 operations a layer whatever its size, hence few groups.
-LONGEST_BIN = 8
 # Weights per key from which SDPA, which computes them anew, is as fast; measured.
 MOST_WEIGHTS_PER_KEY = 256
 # What a layer may keep for its backward pass.
 MOST_BYTES = 64 * 2**20
-
-
-class Group(NamedTuple):
-    """Bins of like length that are computed at once.
-
-    Attributes:
-        prefix: Tokens in a stretch of the row that all see; 0 for none.
-        start: Place of its first token.
-        own: Row indices [n, L] of the bins' tokens, padded by 0.
-        bias: [n, L, 1, L], 0 where a token sees another of its bin, else -inf.
-        padding: Indices of own's places that are padding, or None.
-    """
-
-    prefix: int
-    start: int
-    own: Tensor
-    bias: Tensor
-    padding: Tensor | None
-
-
-class DensePlan:
-    """Prefixes, and the texts behind each of them in groups of bins.
-
-    A prefix is a segment that stands behind no other. A text is a segment right behind it with all
-    that stands behind that: its labels. The prefixes on themselves are texts behind an empty one.
-    `back` [T] finds each token of the row among the groups' places.
-    """
-
-    def __init__(self, layout: PackedLayout, device: torch.device) -> None:
-        roots = [i for i, parent in enumerate(layout.parents) if parent < 0]
-        behind: dict[int, dict[int, list[int]]] = {root: {} for root in roots}
-        for i, chain in enumerate(layout.ancestors):
-            if chain and layout.lengths[i]:
-                behind[chain[0]].setdefault((*chain, i)[1], []).append(i)
-        alone = [[root] for root in roots if layout.lengths[root]]
-        parts = [(0, 0, bins) for bins in _in_bins(layout, alone)]
-        for root, texts in behind.items():
-            prefix = (layout.lengths[root], layout.starts[root])
-            parts += [(*prefix, bins) for bins in _in_bins(layout, list(texts.values()))]
-        sees = _sees(layout)
-        self.groups: list[Group] = []
-        self.weights = self.keys = offset = 0
-        back = torch.empty(sum(layout.lengths), dtype=torch.long)
-        for m, start, bins in parts:
-            own, segments = _places(layout, bins)
-            filled = segments < len(layout.lengths)
-            back[own[filled]] = offset + filled.flatten().nonzero()[:, 0]
-            offset += own.numel()
-            self.weights += own.numel() * (m + own.shape[1])
-            self.keys += len(own) * (m + own.shape[1])
-            padding = None if filled.all() else (~filled).flatten().nonzero()[:, 0].to(device)
-            seen = sees[segments[:, :, None], segments[:, None]].tril()  # [n, L, L]
-            bias = torch.zeros(seen.shape).masked_fill_(~seen, -torch.inf)[:, :, None]
-            self.groups.append(Group(m, start, own.to(device), bias.to(device), padding))
-        self.back = back.to(device)
-
-
-def _in_bins(layout: PackedLayout, texts: list[list[int]]) -> list[list[list[int]]]:
-    """Texts put together into bins, as long as the longest text; the bins in groups of one size."""
-    groups: list[list[list[int]]] = []
-    room: list[int] = []  # in each bin of the last group
-    size = 0
-    for text in sorted(texts, key=lambda t: -sum(layout.lengths[i] for i in t)):
-        length = sum(layout.lengths[i] for i in text)
-        if not groups or length * LONGEST_BIN < size:
-            groups.append([])
-            room, size = [], length
-        fitting = next((n for n, left in enumerate(room) if left >= length), None)
-        if fitting is None:
-            groups[-1].append(list(text))
-            room.append(size - length)
-        else:
-            groups[-1][fitting] += text
-            room[fitting] -= length
-    return groups
-
-
-def _places(layout: PackedLayout, bins: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Row indices [n, L] of bins of segments, padded by 0, and whose each is, [n, L].
-
-    Padding belongs to a segment of its own behind the last.
-    """
-    nobody = len(layout.lengths)
-    rows = [torch.cat([layout.segment_tokens(i) for i in each]) for each in bins]
-    lengths = [torch.tensor([layout.lengths[i] for i in each]) for each in bins]
-    owners = [torch.tensor(e).repeat_interleave(n) for e, n in zip(bins, lengths, strict=True)]
-    return (
-        pad_sequence(rows, batch_first=True),
-        pad_sequence(owners, batch_first=True, padding_value=nobody),
-    )
-
-
-def _sees(layout: PackedLayout) -> Tensor:
-    """Which segment sees which, [S + 1, S + 1]; the last stands for padding, which sees itself."""
-    sees = torch.eye(len(layout.lengths) + 1, dtype=torch.bool)
-    for i, chain in enumerate(layout.ancestors):
-        sees[i, list(chain)] = True
-    return sees
 
 
 def fits(query: Tensor, layout: PackedLayout) -> bool:

@@ -1,13 +1,19 @@
 """The rows of a task, from a folder or from the hub, as examples."""
 
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from adept_llm.data.example import Example
-from adept_llm.data.rows import Row, read_rows
+from adept_llm.data.row import Row, Rows
+from adept_llm.data.rows import content_of, read_rows
 from adept_llm.data.sampling import few_shot, sample
+from adept_llm.data.source import Examples, FromRows, Ready, each, parts
 from adept_llm.errors import InputError
+from adept_llm.tasks.registry import TASKS, get_task
+from adept_llm.tasks.splits import Part
 from adept_llm.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -47,27 +53,82 @@ def load_split(
         InputError: The task has no such split, the file is missing or malformed, a label is
             unknown, nothing is left, or the hub cannot be reached.
     """
-    if split not in task.all_splits:
-        known = ", ".join(task.all_splits)
-        raise InputError(f"task {task.name} has no labelled {split!r} split; it has: {known}")
-    owner, part = task.all_splits[split]
-    if owner is not task:
-        task, data_dir = owner, data_dir and Path(data_dir) / owner.name
-    data = _Rows.open(task, part.split, data_dir)
-    data.check_columns(task)
-    by_group = bool(task.group) and part.is_half and not reference
-    indices = part.indices(len(data), data.groups(task.group) if by_group else None)
-    if not indices:
-        raise InputError(
-            f"{data.where}: {len(data)} rows leave none for {split}, which is {part}; "
-            "give --data_dir with more rows"
+    return list(each(TaskRows(task, split, data_dir, limit, seed, shots, reference).open()))
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """One split of a task; see `Source`, and `load_split` for the fields."""
+
+    task: Task
+    split: str
+    data_dir: str | Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    shots: int | None = None
+    reference: bool = False
+
+    def key(self) -> dict[str, Any] | None:
+        """All that decides the examples; None for a task of which only its functions know."""
+        task, part, folder = self._cut()
+        if TASKS.get(task.name) is not task:
+            return None
+        seed = None if self.limit is self.shots is None else self.seed
+        given: dict[str, Any] = {"limit": self.limit, "shots": self.shots, "seed": seed}
+        given |= {"task": task.name, "part": str(part), "reference": self.reference}
+        if folder is None:
+            return {**given, "hub": [task.path, task.config, task.revision]}
+        path = _split_file(folder, part.split)
+        return {**given, "name": path.name, "content": content_of(path)}
+
+    def check(self) -> None:
+        """Refuse a split that is not there.
+
+        Raises:
+            InputError: There is no such split, folder or file.
+        """
+        _, part, folder = self._cut()
+        if folder is not None:
+            _split_file(folder, part.split)
+
+    def open(self) -> Examples:
+        """The examples.
+
+        Raises:
+            InputError: As `load_split`.
+        """
+        task, part, folder = self._cut()
+        rows, where = _open(task, part.split, folder)
+        by_group = bool(task.group) and part.is_half and not self.reference
+        indices = part.indices(len(rows), _groups(rows, task.group) if by_group else None)
+        if not indices:
+            raise InputError(
+                f"{where}: {len(rows)} rows leave none for {self.split}, which is {part}; "
+                "give --data_dir with more rows"
+            )
+        drawn = sample(len(indices), self.limit, self.seed)
+        chosen = array("q", (indices[index] for index in drawn))
+        found = FromRows(rows, chosen, _Maker(task, self.reference))
+        if not any(found.read(some) for some in parts(len(found))):
+            raise InputError(f"{where}: none of {len(found)} rows can be used for task {task.name}")
+        return (
+            found
+            if self.shots is None
+            else Ready(few_shot(list(each(found)), self.shots, self.seed))
         )
-    chosen = [indices[index] for index in sample(len(indices), limit, seed)]
-    rows = data.read(chosen)
-    examples = [task.example(row, reference) for row in rows if _kept(task, row)]
-    if not examples:
-        raise InputError(f"{data.where}: none of {len(rows)} rows can be used for task {task.name}")
-    return examples if shots is None else few_shot(examples, shots, seed)
+
+    def _cut(self) -> tuple[Task, Part, Path | None]:
+        """Whose rows they are, which part of which of its splits, and the folder of that."""
+        if self.split not in self.task.all_splits:
+            known = ", ".join(self.task.all_splits)
+            raise InputError(
+                f"task {self.task.name} has no labelled {self.split!r} split; it has: {known}"
+            )
+        owner, part = self.task.all_splits[self.split]
+        if self.data_dir is None:
+            return owner, part, None
+        folder = Path(self.data_dir)
+        return owner, part, folder if owner is self.task else folder / owner.name
 
 
 def load_hub_split(task: Task, split: str, data_dir: str | Path | None = None) -> list[Example]:
@@ -81,70 +142,83 @@ def load_hub_split(task: Task, split: str, data_dir: str | Path | None = None) -
     Raises:
         InputError: As `load_split`.
     """
-    data = _Rows.open(task, split, data_dir)
-    data.check_columns(task)
-    rows = data.read(range(len(data)))
-    return [task.example(row) for row in rows if _kept(task, row)]
+    rows, _ = _open(task, split, None if data_dir is None else Path(data_dir))
+    return list(each(FromRows(rows, range(len(rows)), _Maker(task, reference=False))))
 
 
-def _kept(task: Task, row: Row) -> bool:
-    return not task.keep or task.keep(row.values)
+@dataclass(frozen=True)
+class _Maker:
+    """Makes a task's example of a row, or None of one to pass over."""
+
+    task: Task
+    reference: bool
+
+    def __call__(self, row: Row) -> Example | None:
+        if self.task.keep and not self.task.keep(row.values):
+            return None
+        return self.task.example(row, self.reference)
+
+    def __reduce__(self) -> Any:
+        """By the task's name: other processes cannot be sent its functions."""
+        return _maker_of, (self.task.name, self.reference)
 
 
-class _Rows(NamedTuple):
-    """The rows of one of the hub's splits, read or about to be read.
+def _maker_of(name: str, reference: bool) -> _Maker:
+    return _Maker(get_task(name), reference)
 
-    Attributes:
-        where: Where they come from, for messages.
-        rows: All rows of a file, or the hub's data set.
-        name: Prefix of the ids of rows from the hub.
+
+class _HubRows(Rows):
+    """The rows of one of the hub's splits.
+
+    Args:
+        data: Of the split.
+        name: Prefix of the rows' ids.
     """
 
-    where: str
-    rows: "list[Row] | Dataset"
-    name: str
-
-    @classmethod
-    def open(cls, task: Task, split: str, data_dir: str | Path | None) -> "_Rows":
-        if data_dir is None:
-            data = _hub_split(task, split)
-            return cls(f"{task.path}, split {split!r}", data, f"{task.name}/{split}")
-        path = _split_file(Path(data_dir), split)
-        return cls(str(path), read_rows(path), "")
+    def __init__(self, data: "Dataset", name: str) -> None:
+        self._data = data
+        self._name = name
 
     def __len__(self) -> int:
-        return len(self.rows)
-
-    def check_columns(self, task: Task) -> None:
-        """Refuse rows that lack a column: the first such row, not one that a sample comes upon.
-
-        Raises:
-            InputError: naming the row and the column.
-        """
-        rows = self.rows if isinstance(self.rows, list) else self.read([0] if len(self) else [])
-        for row in rows:
-            task.check_columns(row)
-
-    def groups(self, group: str) -> list[str]:
-        """What each row belongs to.
-
-        Raises:
-            InputError: naming a row that does not say it.
-        """
-        found = []
-        for row in self.read(range(len(self))):
-            try:
-                found.append(group.format(**row.values))
-            except (LookupError, TypeError, AttributeError) as error:
-                raise InputError(f"{row.where}: names no {group}: {error!r}") from error
-        return found
+        return len(self._data)
 
     def read(self, indices: Sequence[int]) -> list[Row]:
-        if isinstance(self.rows, list):
-            return [self.rows[index] for index in indices]
-        rows = zip(indices, self.rows.select(indices), strict=True)
-        ids = ((f"{self.name}/{index}", values) for index, values in rows)
+        """As `Rows.read`."""
+        rows = zip(indices, self._data.select(indices), strict=True)
+        ids = ((f"{self._name}/{index}", values) for index, values in rows)
         return [Row(where=id_, id=id_, values=values) for id_, values in ids]
+
+
+def _open(task: Task, split: str, folder: Path | None) -> tuple[Rows, str]:
+    """All rows of one of the hub's splits, and where they come from, for messages.
+
+    Raises:
+        InputError: The first of them lacks a column: the user looks there for what is special.
+    """
+    if folder is None:
+        rows: Rows = _HubRows(_hub_split(task, split), f"{task.name}/{split}")
+        where = f"{task.path}, split {split!r}"
+    else:
+        path = _split_file(folder, split)
+        rows, where = read_rows(path), str(path)
+    if len(rows):
+        task.check_columns(rows[0])
+    return rows, where
+
+
+def _groups(rows: Rows, group: str) -> list[str]:
+    """What each row belongs to.
+
+    Raises:
+        InputError: naming a row that does not say it.
+    """
+    found = []
+    for row in rows:
+        try:
+            found.append(group.format(**row.values))
+        except (LookupError, TypeError, AttributeError) as error:
+            raise InputError(f"{row.where}: names no {group}: {error!r}") from error
+    return found
 
 
 def _split_file(folder: Path, split: str) -> Path:

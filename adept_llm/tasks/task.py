@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from string import Formatter
 from typing import Any, NamedTuple
 
 from adept_llm.data.example import Example
-from adept_llm.data.rows import Row
+from adept_llm.data.row import Row
 from adept_llm.errors import InputError
 from adept_llm.tasks.splits import Part, Splits
 
@@ -215,13 +216,18 @@ class _Filled(NamedTuple):
 
 def _fill(layout: str, values: Columns) -> _Filled:
     text, spans = "", {}
-    for literal, name, spec, _ in Formatter().parse(layout):
+    for literal, name, spec, _ in _parsed(layout):
         text += literal
         if name is not None:
             start = len(text)
             text += format(Formatter().get_field(name, (), values)[0], spec or "")
             spans[name] = (start, len(text))
     return _Filled(text, spans)
+
+
+@cache
+def _parsed(layout: str) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
+    return tuple(Formatter().parse(layout))
 
 
 def _label(row: Row, column: str, value: object, labels: Mapping[int | str, str]) -> str:

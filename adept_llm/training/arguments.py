@@ -130,6 +130,13 @@ class AdeptTrainingArguments(TrainingArguments):
     )
     per_device_train_batch_size: int = field(default=32, metadata={"help": "examples"})
     per_device_eval_batch_size: int = field(default=32, metadata={"help": "examples"})
+    tokens_per_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "at most so many tokens at a time, virtual ones and padding counted: a larger "
+            "micro-batch is computed in pieces, and the loss is the same; default: no bound"
+        },
+    )
     length_bucket: int = field(
         default=0,
         metadata={
@@ -207,6 +214,8 @@ class AdeptTrainingArguments(TrainingArguments):
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: must be at least 1")
+        if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
+            raise InputError(f"tokens_per_batch: {self.tokens_per_batch} is none; leave it out")
         if self.length_bucket < 0:
             raise InputError(f"length_bucket: {self.length_bucket} is none; give 0 or more")
         if self.max_steps == 0 or self.seed < 0:

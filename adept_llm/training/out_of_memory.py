@@ -11,12 +11,14 @@ from adept_llm.training.arguments import AdeptTrainingArguments
 
 # a CPU's allocator raises a RuntimeError that only its text tells from others
 CPU_ALLOCATOR = "DefaultCPUAllocator: "
-Estimated = Callable[[int, bool], Needs | None]
-"""What a run needs by examples of a micro-batch, and whether gradients are checkpointed."""
+Estimated = Callable[[int | None, bool], Needs | None]
+"""What a run needs by the tokens computed at a time, and whether gradients are checkpointed."""
+Sizes = Callable[[], tuple[int, int]]
+"""Tokens of the largest piece or micro-batch of a run, and of its longest row alone."""
 
 
 @contextmanager
-def explained(args: AdeptTrainingArguments, estimated: Estimated) -> Iterator[None]:
+def explained(args: AdeptTrainingArguments, estimated: Estimated, sizes: Sizes) -> Iterator[None]:
     """Say in one line what would fit.
 
     Raises:
@@ -25,31 +27,31 @@ def explained(args: AdeptTrainingArguments, estimated: Estimated) -> Iterator[No
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise InputError(advice(args, estimated)) from error
+        raise InputError(advice(args, estimated, *sizes())) from error
     except RuntimeError as error:
         if CPU_ALLOCATOR not in str(error):
             raise
-        raise InputError(advice(args, estimated)) from error
+        raise InputError(advice(args, estimated, *sizes())) from error
 
 
-def advice(args: AdeptTrainingArguments, estimated: Estimated) -> str:
-    """Smaller micro-batches of the same global batch, checkpointing, 4 bits."""
-    batch, checkpoints = args.per_device_train_batch_size, bool(args.gradient_checkpointing)
-    steps = args.gradient_accumulation_steps
+def advice(args: AdeptTrainingArguments, estimated: Estimated, largest: int, longest: int) -> str:
+    """Fewer tokens at a time of the same global batch, checkpointing, 4 bits."""
+    checkpoints = bool(args.gradient_checkpointing)
     ways = []
-    if batch > 1:
-        divisor = next(n for n in range(2, batch + 1) if batch % n == 0)
-        smaller = batch // divisor
+    if longest < largest:
+        most = max(longest, largest // 2)
         ways.append(
-            f"--per_device_train_batch_size {smaller} --gradient_accumulation_steps "
-            f"{steps * divisor}, the same global batch{_of(estimated(smaller, checkpoints))}"
+            f"--tokens_per_batch {most}, which changes no loss{_of(estimated(most, checkpoints))}"
         )
     if not checkpoints:
-        ways.append(f"--gradient_checkpointing true{_of(estimated(batch, True))}")
+        ways.append(f"--gradient_checkpointing true{_of(estimated(largest, True))}")
     ways.append("--quantization nf4")
-    now = estimated(batch, checkpoints)
-    was = f", of an estimated {gib(now.total)}" if now else ""
-    return f"memory: full at a micro-batch of {batch}{was}; give {', or '.join(ways)}"
+    now = estimated(largest, checkpoints)
+    was = f", an estimated {gib(now.total)}" if now else ""
+    return (
+        f"memory: full; the run computes up to {largest:,} tokens at a time{was}; give "
+        f"{', or '.join(ways)}"
+    )
 
 
 def _of(needs: Needs | None) -> str:

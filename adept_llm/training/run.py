@@ -127,7 +127,7 @@ def run(
     if own:
         stop.install()
     trainer = AdeptTrainer(
-        model, args, list(train), batcher, measure, record, stop, callbacks=[stop, LogFile()]
+        model, args, train, batcher, measure, record, stop, callbacks=[stop, LogFile()]
     )
     start_counting(args.device)
     start = MeasureAtStart(trainer)

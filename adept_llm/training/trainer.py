@@ -25,7 +25,7 @@ class AdeptTrainer(ResumableTrainer):
     Args:
         model: an injected model.
         args: arguments.
-        train_dataset: list of encoded examples.
+        train_dataset: encoded examples.
         batcher: the model's, from `make_batcher`.
         measure: called where Trainer would evaluate; its main metric finds the best checkpoint.
         record: of the run so far, laid into its checkpoints.
@@ -101,6 +101,18 @@ class AdeptTrainer(ResumableTrainer):
         assert self.optimizer is not None
         both = zip(trained_parts(self.model), self.optimizer.param_groups, strict=True)
         return {names[part]: float(group["lr"]) for part, group in both}
+
+    def training_step(
+        self, model: Any, inputs: Any, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and backward of a `Share`, piece by piece; gradients meet behind the last one."""
+        *first, last = inputs["pieces"]
+        losses = []
+        for piece in first:
+            with self.more_to_come(model):
+                losses.append(super().training_step(model, piece, num_items_in_batch))
+        losses.append(super().training_step(model, last, num_items_in_batch))
+        return torch.stack(losses).sum()
 
     def compute_loss(
         self,

@@ -132,7 +132,7 @@ def test_missing_library_is_named(monkeypatch):
 
 def test_refusal_comes_before_weights(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("adept_llm.cli.train.load_model", lambda *a: pytest.fail("weights read"))
-    monkeypatch.setattr("adept_llm.cli.train.read_data", lambda *a: pytest.fail("data read"))
+    monkeypatch.setattr("adept_llm.cli.train.train_source", lambda *a: pytest.fail("data read"))
     monkeypatch.setattr("adept_llm.cli.train.join_ranks", lambda *given: True)
     monkeypatch.setattr("adept_llm.training.arguments.is_initialized", lambda: True)
     monkeypatch.setenv("RANK", "0")

@@ -53,6 +53,28 @@ def test_the_logits_of_all_tokens_are_counted(packing):
     assert needs.activations == pytest.approx(real + 3 * 4 * 8 * 39 * 96, rel=0.15)
 
 
+@pytest.mark.parametrize("packing", ["shared_prefix", "padded"])
+@pytest.mark.parametrize("most", [200, 60])
+def test_pieces_need_what_their_tokens_keep(packing, most):
+    """However many texts fill them; whole batches of 8 texts of 40 tokens hold 317 and 352."""
+    config = small_model("llama-grouped").config
+    whole, found, beyond = (
+        estimate(config, CONFIG, torch.float32, "none", 8, 40, packing, most=most).activations
+        for most in (None, most, 352)
+    )
+    assert found < whole == beyond
+    for texts in (2, 4, 8):
+        each = (most - 5) // texts if packing == "shared_prefix" else most // texts - 5
+        if 2 <= each < 40:
+            assert really_saved("llama-grouped", packing, texts, each + 1) <= 1.25 * found
+
+
+def test_a_piece_that_holds_no_text_is_refused():
+    config = small_model("llama-grouped").config
+    with pytest.raises(InputError, match="5 tokens hold no text behind 5 virtual ones; give more"):
+        estimate(config, CONFIG, torch.float32, "none", 8, 40, most=5)
+
+
 PEAK = """
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM

@@ -59,10 +59,32 @@ def test_the_command_tells_batch_context_and_time(capsys):
     ]  # fmt: skip
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    assert "largest batch" in out and "sliced over 8 GPUs" in out
+    assert "largest batch  its tokens" in out and "sliced over 8 GPUs" in out
     assert "60 virtual tokens and 5000 of a text exceed the context of 4,096" in out
     # 2,000 x 5,000 tokens at 8 x 1,000 a second
     assert "10,000,000 tokens at 1,000 tokens/s on each of 8 GPUs take 0.3 hours" in out
+
+
+@pytest.mark.parametrize("packing", ["shared_prefix", "padded"])
+def test_the_tokens_that_fit_are_those_of_the_largest_batch(capsys, packing):
+    """Given as --tokens_per_batch, they need as much as that batch, however large a batch is."""
+    base = ["estimate", "--model_name_or_path", "meta-llama/Llama-2-7b-hf", "--num_tokens", "100"]
+    base += ["--packing", packing]
+
+    def rows(*given):
+        assert main([*base, *given]) == 0
+        lines = capsys.readouterr().out.splitlines()[3:9]
+        return [line.split() for line in lines]
+
+    batch, tokens = rows("--gpu_memory", "24")[-1][-2:]
+    m, n = AdeptConfig().num_virtual_tokens, int(batch)
+    computed = m + n * 99 if packing == "shared_prefix" else n * (m + 99)
+    assert int(tokens.replace(",", "")) == computed
+    alone = rows("--per_device_train_batch_size", batch)[-1]
+    bounded = rows("--per_device_train_batch_size", batch, "--tokens_per_batch", str(computed))[-1]
+    assert bounded == alone
+    more = rows("--per_device_train_batch_size", "500", "--tokens_per_batch", str(computed))[-1]
+    assert float(more[-2]) == pytest.approx(float(alone[-2]), rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +92,8 @@ def test_the_command_tells_batch_context_and_time(capsys):
     [
         (["--ranks", "0"], "ranks: must be at least 1"),
         (["--gpu_memory", "-1"], "gpu_memory: must be above 0"),
+        (["--tokens_per_batch", "0"], "tokens_per_batch: must be above 0"),
+        (["--tokens_per_batch", "9", "--gpu_memory", "24"], "leave out one of them"),
         (["--examples", "5"], "give both --tokens_per_second and --examples"),
     ],
 )

@@ -2,9 +2,11 @@
 
 import inspect
 import sys
+from contextlib import contextmanager
 
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 
 from adept_llm.adapters import get_adapter
@@ -125,6 +127,31 @@ def one_step(folder, monkeypatch, **flags):
     trainer.train()
     assert len(targets) == 2
     return sum(targets), counted, losses, derived
+
+
+def test_while_more_is_to_come_nothing_steps_and_ranks_do_not_meet(tmp_path, monkeypatch):
+    """What Accelerator.backward asks before it steps DeepSpeed; afterwards it is what it was."""
+    trainer, apart = trainer_of(tmp_path), []
+    state = trainer.accelerator.gradient_state
+
+    @contextmanager
+    def no_sync(model):
+        apart.append(model)
+        yield
+        apart.append("met")
+
+    monkeypatch.setattr(trainer.accelerator, "no_sync", no_sync)
+    for before in (True, False):
+        state._set_sync_gradients(before)
+        with trainer.more_to_come("model"):
+            assert trainer.accelerator.sync_gradients is False and apart.pop() == "model"
+        assert trainer.accelerator.sync_gradients is before and apart.pop() == "met"
+        with pytest.raises(MemoryError), trainer.more_to_come("model"):
+            raise MemoryError
+        assert state.sync_gradients is before
+        apart.clear()
+    assert "sync_gradients=self.sync_gradients" in inspect.getsource(Accelerator.backward)
+    state._set_sync_gradients(True)  # shared by all accelerators
 
 
 def test_the_loss_is_divided_once_and_by_all_targets(tmp_path, monkeypatch):

@@ -3,11 +3,14 @@
 import csv
 import io
 import json
+import pickle
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adept_llm.data.json_lines import JsonLines
 from adept_llm.data.rows import read_rows
 from adept_llm.errors import InputError
 
@@ -105,7 +108,7 @@ def test_bad_files_are_named_with_the_place(tmp_path, name, content, message):
     """In one line; a traceback would help nobody who has a file to mend."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
-        read_rows(tmp_path / name)
+        list(read_rows(tmp_path / name))
     assert "\n" not in str(error.value)
 
 
@@ -113,3 +116,48 @@ def test_a_missing_file(tmp_path):
     """Is named in full."""
     with pytest.raises(InputError, match=r"gone\.jsonl: there is no such file"):
         read_rows(tmp_path / "gone.jsonl")
+
+
+LINE = st.sampled_from([b"", b" ", b"\t \r", b'{"a": 1}', b' {"a": "\xe2\x80\xa8"} ', b"{}\r"])
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(lines=st.lists(LINE, max_size=9), mark=st.booleans(), end=st.booleans())
+@pytest.mark.parametrize("block", [1, 7, 1 << 22])
+def test_lines_begin_where_they_are_read(tmp_path_factory, lines, mark, end, block):
+    """However the file is cut into blocks: a row of the wrong bytes would be trained on."""
+    path = tmp_path_factory.getbasetemp() / "lines.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" * mark + b"\n".join(lines) + b"\n" * end)
+    expected = {n: json.loads(line) for n, line in enumerate(lines, 1) if line.strip()}
+    with patch("adept_llm.data.json_lines.BLOCK", block):
+        rows = JsonLines(path)
+    assert {int(row.id.split(":")[1]): row.values for row in rows} == expected
+    assert len(rows) == len(expected)
+
+
+def test_rows_are_read_by_their_numbers_in_any_process(tmp_path):
+    """In any order, again and again, and by a copy that was sent elsewhere."""
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [{"a": n} for n in range(9)]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "d.parquet")
+    for name in ("d.jsonl", "d.parquet"):
+        read = read_rows(tmp_path / name)
+        assert read[-1].values == rows[-1] and read[0].values == rows[0]
+        again = pickle.loads(pickle.dumps(read))
+        for one in (read, again):
+            assert [row.values["a"] for row in one.read([5, 2, 5])] == [5, 2, 5]
+            assert [row.id for row in one[7:]] == [f"{name}:8", f"{name}:9"]
+        with pytest.raises(IndexError):
+            read[9]
+
+
+def test_a_row_is_parsed_when_it_is_asked_for(tmp_path):
+    """A split of a thousand rows parses a thousand of a million."""
+    (tmp_path / "d.jsonl").write_text('{"a": 1}\nbroken\n')
+    read = read_rows(tmp_path / "d.jsonl")
+    assert len(read) == 2 and read[0].values == {"a": 1}
+    with pytest.raises(InputError, match=r"d\.jsonl:2: broken JSON"):
+        read[1]

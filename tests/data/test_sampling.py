@@ -17,10 +17,10 @@ def labelled(targets, labels):
 
 @given(st.integers(0, 50), st.none() | st.integers(1, 60), st.integers(0, 5))
 def test_a_sample_is_some_rows_in_their_order(total, limit, seed):
-    rows = sample(total, limit, seed)
+    rows = list(sample(total, limit, seed))
     assert len(rows) == min(total, total if limit is None else limit)
     assert rows == sorted(set(rows)) and set(rows) <= set(range(total))
-    assert rows == sample(total, limit, seed)
+    assert rows == list(sample(total, limit, seed))
 
 
 def test_every_row_may_be_drawn_and_the_seed_decides():

@@ -21,6 +21,6 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path):
     )
     assert len(pages) > 20 and not [page for page in pages if fetched.search(page)]
     # a file outside of docs/, a page outside of it, and a docstring
-    assert (tmp_path / "benchmarks/results/packing_speed.json").is_file()
+    assert (tmp_path / "benchmarks/results/throughput.json").is_file()
     assert "MAX_RESTARTS" in (tmp_path / "slurm/index.html").read_text("utf-8")
     assert "num_virtual_tokens" in (tmp_path / "api.html").read_text("utf-8")

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adept_llm.packing import PackedLayout, attention, dense_prefix, kernels
-from adept_llm.packing.dense_prefix import DensePlan, dense_attention
+from adept_llm.packing.bins import DensePlan
+from adept_llm.packing.dense_prefix import dense_attention
 from adept_llm.packing.kernels import (
     FlexPlan,
     SdpaPlan,

@@ -323,7 +323,7 @@ def test_few_shot_of_many_classes_covers_the_scale():
 
 def test_sampling():
     """All rows, or a seeded choice in their order."""
-    assert sample(3, None, 0) == sample(3, 9, 0) == [0, 1, 2]
+    assert list(sample(3, None, 0)) == list(sample(3, 9, 0)) == [0, 1, 2]
     assert sample(99, 5, 0) == sorted(sample(99, 5, 0)) != sample(99, 5, 1)
 
 

@@ -56,6 +56,13 @@ def test_all_ranks_evaluate_alike(parity, name):
     assert len(accuracy) == 2 and accuracy[0] == accuracy[1]
 
 
+@pytest.mark.parametrize("name", [name for name in TWO_RANKS if "pieces" in name])
+def test_ranks_compute_equal_numbers_of_pieces(parity, name):
+    """Under ZeRO-3 they would wait for each other for ever."""
+    one, other = parity[name]["pieces"]
+    assert one == other and max(one) > 1
+
+
 def test_frozen_weights_are_really_split(parity):
     whole = parity["1 process"]["bytes"][0]
     assert parity["2 ranks, ZeRO-2"]["bytes"] == [whole, whole]

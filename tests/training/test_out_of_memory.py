@@ -1,5 +1,7 @@
 """A step that does not fit ends in one line, whose numbers are those of `estimate`."""
 
+import re
+
 import pytest
 import torch
 
@@ -12,11 +14,11 @@ from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.out_of_memory import explained
 
 
-def seven(batch, checkpoints):
-    config = known_shape("meta-llama/Llama-2-7b-hf")
+def seven(most, checkpoints):
     return estimate(
-        config, AdeptConfig(), torch.bfloat16, "none", batch, 64, "shared_prefix", checkpoints
-    )
+        known_shape("meta-llama/Llama-2-7b-hf"), AdeptConfig(), torch.bfloat16, "none", 32, 64,
+        "shared_prefix", checkpoints, most=most,
+    )  # fmt: skip
 
 
 def arguments(**changes):
@@ -31,41 +33,58 @@ def arguments(**changes):
         MemoryError(),
     ],
 )
-def test_the_line_keeps_the_global_batch_and_has_numbers(error):
-    args = arguments(per_device_train_batch_size=9, gradient_accumulation_steps=2)
-    with pytest.raises(InputError) as told, explained(args, seven):
+def test_the_line_keeps_the_batch_and_has_numbers(error):
+    with pytest.raises(InputError) as told, explained(arguments(), seven, lambda: (1900, 124)):
         raise error
     assert str(told.value) == (
-        f"memory: full at a micro-batch of 9, of an estimated {gib(seven(9, False).total)}; give "
-        "--per_device_train_batch_size 3 --gradient_accumulation_steps 6, the same global batch "
-        f"(estimated {gib(seven(3, False).total)}), or --gradient_checkpointing true (estimated "
-        f"{gib(seven(9, True).total)}), or --quantization nf4"
+        "memory: full; the run computes up to 1,900 tokens at a time, an estimated "
+        f"{gib(seven(1900, False).total)}; give --tokens_per_batch 950, which changes no loss "
+        f"(estimated {gib(seven(950, False).total)}), or --gradient_checkpointing true (estimated "
+        f"{gib(seven(1900, True).total)}), or --quantization nf4"
     )
 
 
+def test_no_bound_is_advised_that_a_row_would_exceed():
+    with pytest.raises(InputError, match="give --tokens_per_batch 124, which"):
+        with explained(arguments(), seven, lambda: (200, 124)):
+            raise MemoryError
+
+
 def test_what_cannot_be_lowered_is_not_advised():
-    args = arguments(per_device_train_batch_size=1, gradient_checkpointing=True)
-    with pytest.raises(InputError, match="full at a micro-batch of 1; give --quantization nf4$"):
-        with explained(args, lambda *_: None):
+    args = arguments(gradient_checkpointing=True)
+    with pytest.raises(InputError, match="up to 124 tokens at a time; give --quantization nf4$"):
+        with explained(args, lambda *_: None, lambda: (124, 124)):
             raise MemoryError
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="^shapes$"), explained(arguments(), seven):
-        raise RuntimeError("shapes")
+    with pytest.raises(RuntimeError, match="^shapes$"):
+        with explained(arguments(), seven, lambda: (2, 1)):
+            raise RuntimeError("shapes")
 
 
-def test_a_run_ends_with_it(tmp_path, monkeypatch, capsys):
-    def full(*given):
+@pytest.mark.parametrize("packing", ["shared_prefix", "padded"])
+def test_a_run_ends_with_it(tmp_path, monkeypatch, capsys, packing):
+    """Its advice is what the rows need: taken, the pieces are no larger."""
+    seen = []
+
+    def full(model, inputs, labels):
+        seen.append(inputs["input_ids"].numel())
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("adept_llm.training.trainer.token_losses", full)
     rows = tmp_path / "rows.csv"
     rows.write_text("prompt,completion\n" + "say it,now\nsay more,then\n" * 4)
-    code = main([
+    argv = [
         "train", "--model_name_or_path", str(MODEL), "--train_file", str(rows), "--use_cpu", "true",
         "--output_dir", str(tmp_path / "out"), "--max_steps", "2", "--report_to", "none",
-    ])  # fmt: skip
-    err = capsys.readouterr().err.splitlines()[-1]
-    assert code == 2 and err.startswith("error: memory: full at a micro-batch of 32")
-    assert "--per_device_train_batch_size 16 --gradient_accumulation_steps 2" in err
+        "--packing", packing, "--num_virtual_tokens", "3",
+    ]  # fmt: skip
+    assert main(argv) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"error: memory: full; the run computes up to {seen[0]:,} tokens")
+    (advised,) = re.findall(r"--tokens_per_batch (\d+), which", line)
+    assert int(advised) == seen[0] // 2
+    assert main([*argv, "--tokens_per_batch", advised]) == 2
+    assert 0 < seen[1] <= int(advised)
+    assert f"computes up to {seen[1]:,} tokens" in capsys.readouterr().err

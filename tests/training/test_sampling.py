@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adept_llm.packing import Batcher
 from adept_llm.training.sampling import (
     CollateStandIns,
     GlobalBatches,
@@ -14,6 +15,7 @@ from adept_llm.training.sampling import (
     StandIns,
     training_loader,
 )
+from tests.builders import make_examples
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=40)
 SPLITS = (st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
@@ -24,7 +26,8 @@ def batches(lengths, shares, seed=3, epoch=0, bucket=0):
     sampler = GlobalBatches(lengths, shares, seed, lambda: epoch, bucket)
     found = list(sampler)
     assert len(found) == len(sampler)
-    return found
+    assert all(len(pieces) == 1 for pieces in found)
+    return [piece for (piece,) in found]
 
 
 def row(value):
@@ -43,10 +46,9 @@ def hands_of(ranks, accumulation):
 def test_hands_hold_like_numbers_of_tokens(lengths, batch_size, accumulation, world):
     """The fullest has at most one example more than the emptiest; a hand is idle in need only."""
     batch = list(range(len(lengths)))[: batch_size * accumulation * world]
-    dealt = [
-        Shares(batch_size, accumulation, world, rank).deal(batch, lengths) for rank in range(world)
-    ]
-    hands = [dealt[rank][turn] for turn in range(accumulation) for rank in range(world)]
+    dealt = Shares(batch_size, accumulation, world).deal(batch, lengths)
+    assert [len(turn) for turn in dealt] == [world] * accumulation
+    hands = [hand for turn in dealt for hand in turn]
     assert sorted(index for hand in hands for index in hand) == batch
     assert all(hand == sorted(hand) for hand in hands)
     tokens = [sum(lengths[index] for index in hand) for hand in hands]
@@ -56,10 +58,7 @@ def test_hands_hold_like_numbers_of_tokens(lengths, batch_size, accumulation, wo
 
 
 def test_examples_of_one_length_are_dealt_evenly():
-    assert [Shares(2, 1, 2, rank).deal([7, 8, 9], [5] * 10) for rank in range(2)] == [
-        [[7, 9]],
-        [[8]],
-    ]
+    assert Shares(2, 1, 2).deal([7, 8, 9], [5] * 10) == [[[7, 9], [8]]]
 
 
 @given(LENGTHS, *SPLITS, st.integers(0, 3), st.integers(0, 50))
@@ -127,20 +126,30 @@ def test_the_epoch_is_asked_when_iteration_starts():
     sampler = GlobalBatches([1] * 30, Shares(30), 0, lambda: now[0])
     first = list(sampler)
     now[0] = 1
-    assert list(sampler) == batches(30, Shares(30), 0, 1) != first
+    assert list(sampler) == [batches(30, Shares(30), 0, 1)] != first
 
 
 def test_a_stand_in_is_an_example_without_targets():
     items = StandIns(["a", "b", "c"])
     assert len(items) == 3
-    assert [items[i] for i in range(3)] == [("a", True), ("b", True), ("c", True)]
-    assert [items[-1 - i] for i in range(3)] == [("a", False), ("b", False), ("c", False)]
+    assert items[[0, 1, 2]] == [("a", True), ("b", True), ("c", True)]
+    assert [items[[-1 - i]] for i in range(3)] == [[("a", False)], [("b", False)], [("c", False)]]
 
-    collate = CollateStandIns(lambda rows: {"labels": torch.tensor(rows), "rows": rows})
-    kept = collate([(4, True), (5, True)])
-    assert kept["labels"].tolist() == [4, 5] and kept["rows"] == [4, 5]
-    blank = collate([(4, False)])
-    assert blank["labels"].tolist() == [-100] and blank["rows"] == [4]
+
+def test_what_stands_in_has_no_labels_and_counts_for_nothing():
+    collate = CollateStandIns(Batcher((7, 8), packed=False))
+    one, other = make_examples([(2, 1), (3, 2)])
+    share = collate([[(one, True), (other, True)], [(other, False)]])
+    kept, blank = share["pieces"]
+    assert kept["labels"].tolist() == [[-100, *one.target_ids], other.target_ids]
+    assert kept["num_text_tokens"] == 2 + 4 and kept["example_ids"] == [one.id, other.id]
+    assert blank["labels"].tolist() == [[-100, -100]]
+    assert blank["num_text_tokens"] == 0 and blank["example_ids"] == []
+    assert blank["inputs"]["input_ids"].shape == (1, 2 + 4)
+    # by these Trainer counts the targets of all pieces
+    assert sorted(share["labels"].tolist()) == sorted(
+        [-100] * 3 + one.target_ids + other.target_ids
+    )
 
 
 @pytest.mark.parametrize("size", [13, 16])
@@ -170,3 +179,33 @@ def test_workers_and_pinned_memory_are_passed_on():
     plain, asked = load(), load(2, True)
     assert (plain.num_workers, plain.pin_memory) == (0, False)
     assert (asked.num_workers, asked.pin_memory) == (2, True)
+
+
+def test_stored_rows_make_the_batches_of_those_in_memory(monkeypatch):
+    """To the last label, stand-ins included, and read once a batch."""
+    import pyarrow as pa
+    from datasets import Dataset
+
+    from adept_llm.data.stored import About, Stored, columns, token_counts
+    from adept_llm.packing import Batcher
+    from tests.builders import make_examples
+
+    rows = make_examples([(2 + n % 5, 1 + n % 3) for n in range(25)])
+    about: About = None  # type: ignore[assignment]
+    stored = Stored(Dataset(pa.Table.from_batches([columns(rows)])), about)
+    assert list(token_counts(stored)) == token_counts(rows)
+    asked = []
+    take = Stored.take
+    monkeypatch.setattr(Stored, "take", lambda self, n: asked.append(list(n)) or take(self, n))
+    for rank in range(2):
+        shares = Shares(4, 2, 2, rank)
+        options = (Batcher((90, 91), packed=True), shares, 3, lambda: 1)
+        of_memory, of_store = (training_loader(e, *options, bucket=8) for e in (rows, stored))
+        asked.clear()
+        for whole, stored_whole in zip(of_memory, of_store, strict=True):
+            (expected,), (found,) = whole["pieces"], stored_whole["pieces"]
+            assert found["example_ids"] == expected["example_ids"]
+            assert torch.equal(found["labels"], expected["labels"])
+            for name in ("input_ids", "position_ids", "logits_to_keep"):
+                assert torch.equal(found["inputs"][name], expected["inputs"][name])
+        assert len(asked) == len(of_store) and max(map(len, asked)) > 1

@@ -1,7 +1,8 @@
 """One run in every form it can take: its losses, and the bytes of frozen weights on each rank.
 
-One process; 2 ranks with DDP, ZeRO-2, ZeRO-3, offload; accumulation; padded; packed; 4 bits. The
-examples do not divide by the global batch, so that the short last step of an epoch is met too.
+One process; 2 ranks with DDP, ZeRO-2, ZeRO-3, offload; accumulation; padded; packed; in pieces;
+4 bits. The examples do not divide by the global batch, so that the short last step of an epoch is
+met too.
 """
 
 import gc
@@ -30,7 +31,7 @@ from adept_llm.training.log_file import read_losses
 from adept_llm.training.run import run
 
 CONFIGS = Path(__file__).parents[2] / "ds_configs"
-GLOBAL_BATCH, MAX_LENGTH = 16, 64
+GLOBAL_BATCH, MAX_LENGTH, AT_ONCE = 16, 64, 80
 LABELS = ("\nYes", "\nNo")
 Variant = dict[str, Any]
 
@@ -47,12 +48,19 @@ TWO_RANKS: dict[str, Variant] = {
     "2 ranks, ZeRO-3": {"deepspeed": "zero3"},
     "2 ranks, ZeRO-3, accumulation 4": {"deepspeed": "zero3", "gradient_accumulation_steps": 4},
     "2 ranks, ZeRO-3, padded": {"deepspeed": "zero3", "packing": "padded"},
+    "2 ranks, DDP, pieces": {"tokens_per_batch": AT_ONCE},
+    "2 ranks, ZeRO-2, accumulation 2, pieces": {
+        "deepspeed": "zero2", "gradient_accumulation_steps": 2, "tokens_per_batch": AT_ONCE,
+    },
+    "2 ranks, ZeRO-3, padded, pieces": {
+        "deepspeed": "zero3", "packing": "padded", "tokens_per_batch": AT_ONCE,
+    },
     "2 ranks, ZeRO-3, offload to CPU": {"deepspeed": "zero3_offload_cpu"},
     "4 bits, 2 ranks, ZeRO-2": {"deepspeed": "zero2", "quantization": "nf4"},
     "4 bits, 2 ranks, ZeRO-3": {"deepspeed": "zero3", "quantization": "nf4"},
     # last: DeepSpeed keeps the groups of its secondary shards for the life of the process
     "2 ranks, ZeRO-3, several nodes": {"deepspeed": "zero3_multinode"},
-}
+}  # fmt: skip
 
 
 def cpu_config(name: str) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def demo_examples() -> tuple[Encoder, list[Example]]:
 
 
 def train(variant: Variant, steps: int, folder: str) -> dict[str, Any]:
-    """Losses, bytes per rank and accuracy on all ranks of one variant."""
+    """Of one variant, by rank: frozen bytes, accuracy, pieces of each micro-batch."""
     changes = dict(variant)
     quantization = changes.pop("quantization", "none")
     if "deepspeed" in changes:
@@ -102,10 +110,15 @@ def train(variant: Variant, steps: int, folder: str) -> dict[str, Any]:
     model = inject_adapter(model, AdeptConfig("adept", 5, 8), gather=gathered)
     batcher = make_batcher(model, args.packing, MAX_LENGTH)
     measure = AnswerMeasure.of(encoder, rows[:15], batch_size=4)
-    _, result = run(model, args, encoder.encode_all(rows)[0], batcher, measure)
+    trainer, result = run(model, args, encoder.encode_all(rows)[0], batcher, measure)
     assert all(p.dtype == torch.float32 for p in get_adapter(model).trained_parameters().values())
-    held = from_all_ranks((frozen_bytes(model), result.after["accuracy"]))
-    return {"bytes": [b for b, _ in held], "accuracy": [a for _, a in held]}
+    pieces = [len(share["pieces"]) for share in trainer.get_train_dataloader()]
+    held = from_all_ranks((frozen_bytes(model), result.after["accuracy"], pieces))
+    return {
+        "bytes": [b for b, _, _ in held],
+        "accuracy": [a for _, a, _ in held],
+        "pieces": [p for _, _, p in held],
+    }
 
 
 def work(names: list[str], steps: int, folder: Path) -> None:

@@ -6,7 +6,6 @@ are. A run that goes on takes those from its arguments.
 
 import hashlib
 import json
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters.layer import AdeptEmbedding
-from adept_llm.data import Encoded
+from adept_llm.data import Encoded, Stored
 from adept_llm.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,10 +93,10 @@ def table_fingerprint(weight: Tensor) -> str:
 
 
 def examples_fingerprint(examples: Sequence[Encoded]) -> str:
-    """Short hash of encoded examples in their order."""
+    """Short hash of encoded examples in their order; of stored ones it was made with them."""
+    if isinstance(examples, Stored):
+        return examples.about.ids
     digest = hashlib.sha256()
     for example in examples:
-        left_out = [place for span in example.passed_over for place in span]
-        for ids in (example.prompt_ids, example.target_ids, left_out):
-            digest.update(array("q", [len(ids), *ids]).tobytes())
+        digest.update(example.content())
     return digest.hexdigest()[:12]

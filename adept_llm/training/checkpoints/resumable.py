@@ -33,6 +33,7 @@ from adept_llm.training.checkpoints.folders import (
     write_checkpoint,
 )
 from adept_llm.training.launch import agreed
+from adept_llm.training.pieces import Pieces
 from adept_llm.training.sampling import Shares, training_loader
 
 LOG = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class ResumableTrainer(HookedTrainer):
     _facts: dict[str, Any]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """This rank's micro-batches; see `sampling`."""
+        """This rank's micro-batches in their pieces; see `sampling`."""
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         examples: Any = self.train_dataset
         collate: Any = self.data_collator
@@ -72,6 +73,7 @@ class ResumableTrainer(HookedTrainer):
             self.args.dataloader_num_workers,
             self.args.dataloader_pin_memory,
             args.length_bucket,
+            Pieces(args.tokens_per_batch, len(collate.virtual_token_ids), collate.packed),
         )
 
     @property
