@@ -35,7 +35,7 @@ def installed(tmp_path_factory):
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("adept_llm", *FOLDERS):
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = ["-m", "pip", "--disable-pip-version-check"]
     python(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", source, source)
@@ -55,6 +55,7 @@ def test_a_wheel_carries_every_recipe_configuration_script_and_page(installed, t
     shipped = installed / "adept_llm" / "shipped"
     assert listed == [shipped / path.relative_to(ROOT) for path in expected]
     assert [p.read_bytes() for p in listed] == [p.read_bytes() for p in expected]
+    assert not [*shipped.rglob("*.png"), *shipped.rglob("*.svg")]  # pages' pictures are large
     assert all(yaml.safe_load(p.read_text()) for p in listed if p.suffix in (".yaml", ".json"))
 
 
