@@ -2,7 +2,8 @@
 
 from setuptools import find_packages, setup
 
-SHIPPED = {f"adept_llm.shipped.{folder}": folder for folder in ("ds_configs", "recipes", "slurm")}
+FOLDERS = ("docs", "ds_configs", "recipes", "slurm")
+SHIPPED = {f"adept_llm.shipped.{folder}": folder for folder in FOLDERS}
 
 setup(
     packages=[*find_packages(include=["adept_llm*"]), *SHIPPED],

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ import adept_llm
 from adept_llm.cli.main import main
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("ds_configs", "recipes", "slurm")
+FOLDERS = {"docs": "*.md", "ds_configs": "*", "recipes": "*", "slurm": "*"}
 
 
 def committed(folder):
-    return sorted(path for path in (ROOT / folder).iterdir() if path.name != "__pycache__")
+    return sorted(p for p in (ROOT / folder).glob(FOLDERS[folder]) if p.name != "__pycache__")
 
 
 def python(*argv, **options):
@@ -34,7 +35,7 @@ def installed(tmp_path_factory):
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("adept_llm", *FOLDERS):
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = ["-m", "pip", "--disable-pip-version-check"]
     python(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", source, source)
@@ -48,12 +49,13 @@ def run_installed(installed, cwd, *argv):
     return python("-m", "adept_llm.cli.main", *argv, cwd=cwd, env=environment)
 
 
-def test_a_wheel_carries_every_recipe_configuration_and_script(installed, tmp_path):
+def test_a_wheel_carries_every_recipe_configuration_script_and_page(installed, tmp_path):
     listed = [Path(line) for line in run_installed(installed, tmp_path, "files").splitlines()]
     expected = [path for folder in FOLDERS for path in committed(folder)]
     shipped = installed / "adept_llm" / "shipped"
     assert listed == [shipped / path.relative_to(ROOT) for path in expected]
     assert [p.read_bytes() for p in listed] == [p.read_bytes() for p in expected]
+    assert not [*shipped.rglob("*.png"), *shipped.rglob("*.svg")]  # pages' pictures are large
     assert all(yaml.safe_load(p.read_text()) for p in listed if p.suffix in (".yaml", ".json"))
 
 
@@ -67,6 +69,23 @@ def test_a_wheel_carries_every_module_the_demo_model_and_the_mark_of_types(insta
     assert {Path("py.typed"), Path("demo/model/model.safetensors")} <= expected
     missing = [path for path in expected if not (installed / "adept_llm" / path).is_file()]
     assert missing == []
+
+
+def test_a_source_distribution_holds_what_is_committed(tmp_path):
+    """Its README links to the pages, they to benchmarks and tests, which import each other."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    names = [one for one in listed.stdout.splitlines() if one[0] != "." and (ROOT / one).is_file()]
+    if not names:
+        pytest.skip("no git, or no checkout")
+    for name in names:
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "source" / name)
+    code = "from setuptools.build_meta import build_sdist as b; import sys; b(sys.argv[1])"
+    python("-c", code, tmp_path, cwd=tmp_path / "source")
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        held = {name.partition("/")[2] for name in opened.getnames()}
+    assert sorted(set(names) - held) == []
 
 
 def test_a_wheel_and_the_command_line_know_the_same_version(installed, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""adept-llm files [NAME ..]: where recipes, DeepSpeed configurations and Slurm scripts lie."""
+"""adept-llm files [NAME ..]: where recipes, configurations, Slurm scripts and pages lie."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from adept_llm.cli.plain_parser import PlainParser
 from adept_llm.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-FOLDERS = ("ds_configs", "recipes", "slurm")
+FILES = {"docs": "*.md", "ds_configs": "*", "recipes": "*", "slurm": "*"}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
         nargs="*",
         default=[],
         metavar="NAME",
-        help="such as zero3.json, slurm/README.md or recipes",
+        help="such as zero3.json, methods.md or recipes",
     )
     names = parser.parse_args(argv).names
     for path in map(find, names) if names else shipped():
@@ -30,14 +30,14 @@ def main(argv: Sequence[str]) -> None:
 
 
 def root() -> Path:
-    """The folder of the three folders: a part of an installed package, the top of a checkout."""
+    """The folder of these folders: a part of an installed package, the top of a checkout."""
     installed = PACKAGE / "shipped"
     return installed if installed.is_dir() else PACKAGE.parent
 
 
 def shipped() -> list[Path]:
     """All files, in order."""
-    paths = (path for folder in FOLDERS for path in (root() / folder).iterdir())
+    paths = (path for folder in FILES for path in (root() / folder).glob(FILES[folder]))
     return sorted(path for path in paths if path.is_file())
 
 
@@ -48,7 +48,7 @@ def find(name: str) -> Path:
         InputError: for a name that none or several of them have.
     """
     folder = name.rstrip("/")
-    if folder in FOLDERS:
+    if folder in FILES:
         return root() / folder
     found = [path for path in shipped() if name in (path.name, f"{path.parent.name}/{path.name}")]
     if len(found) == 1:

@@ -245,9 +245,12 @@ LAYOUTS = {
     ),
     "files": Layout(
         usage="adept-llm files [NAME ..]",
-        about="Paths of the recipes, DeepSpeed configurations and Slurm scripts that come with "
-        "adept_llm, one a line.",
-        examples=("deepspeed $(adept-llm files llama2_adept.py llama2_7b.yaml)",),
+        about="Paths of the recipes, DeepSpeed configurations, Slurm scripts and pages of "
+        "documentation that come with adept_llm, one a line.",
+        examples=(
+            "deepspeed $(adept-llm files llama2_adept.py llama2_7b.yaml)",
+            "less $(adept-llm files methods.md)",
+        ),
     ),
     "completion": Layout(
         usage="adept-llm completion bash|zsh",

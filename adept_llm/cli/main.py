@@ -29,7 +29,7 @@ COMMANDS = {
     "tasks": "the benchmark tasks, and their examples as a model reads them",
     "doctor": "what a run needs of this machine, or of all ranks, and what it lacks",
     "completion": "a script for the shell's Tab key",
-    "files": "paths of the recipes, DeepSpeed configurations and Slurm scripts",
+    "files": "paths of the recipes, DeepSpeed configurations, Slurm scripts and pages",
 }
 
 

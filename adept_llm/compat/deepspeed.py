@@ -90,9 +90,13 @@ def master_of(parameter: Any) -> Tensor | None:
 
 def set_master(engine: Any, parameter: Any, value: Tensor) -> None:
     """Write the fp32 master of a trained parameter; the module's copy is another."""
-    from deepspeed.utils import safe_set_full_fp32_param
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
-    safe_set_full_fp32_param(parameter, value.to(engine.device, torch.float32))
+    value = value.to(engine.device, torch.float32)
+    if is_sharded(parameter):
+        safe_set_local_fp32_param(parameter, _slice(engine, parameter, value))
+    else:
+        safe_set_full_fp32_param(parameter, value)
 
 
 def moment_of(parameter: Any, key: str) -> Tensor:
@@ -104,9 +108,25 @@ def moment_of(parameter: Any, key: str) -> Tensor:
 
 def set_moment(engine: Any, parameter: Any, key: str, value: Tensor) -> None:
     """Write a whole moment, after `link_moments`."""
-    from deepspeed.utils import safe_set_full_optimizer_state
+    from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
-    safe_set_full_optimizer_state(parameter, value.to(engine.device, torch.float32), key)
+    value = value.to(engine.device, torch.float32)
+    if is_sharded(parameter):
+        safe_set_local_optimizer_state(parameter, _slice(engine, parameter, value), key)
+    else:
+        safe_set_full_optimizer_state(parameter, value, key)
+
+
+def _slice(engine: Any, parameter: Any, value: Tensor) -> Tensor:
+    """This rank's slice of a whole value, with zeros behind its end where DeepSpeed pads.
+
+    DeepSpeed's own setters of whole values (`set_full_hp_param` of stage 3) ask for a full slice
+    of what is not padded, and fail on the last rank where the ranks do not divide the numbers.
+    """
+    size = parameter.ds_tensor.numel()
+    rank = engine.optimizer._get_param_partition_rank(parameter)
+    mine = value.flatten()[size * rank : size * (rank + 1)]
+    return torch.cat([mine, mine.new_zeros(size - mine.numel())])
 
 
 def link_moments(engine: Any) -> None:

@@ -1,6 +1,6 @@
-"""One rank of a real DeepSpeed engine, and what compat.deepspeed finds in it; prints JSON.
+"""A rank of a real DeepSpeed engine, and what compat.deepspeed finds in it; prints JSON.
 
-python -m tests.compat.engine STAGE
+python -m tests.compat.engine STAGE, or two ranks of it by torchrun
 """
 
 import copy
@@ -94,15 +94,23 @@ def trained(stage: int) -> dict[str, Any]:
             for key in ("exp_avg", "exp_avg_sq")
         ),
     }
-    written = torch.arange(18.0).view(3, 6)
-    seam.set_master(engine, weight, written)
-    seam.set_moment(engine, weight, "exp_avg", written + 1)
-    seam.set_whole(weight, written + 2)
-    with seam.gathered(weight) as whole:
-        found["set whole"] = difference(whole, written + 2)
-    found["set master"] = difference(seam.master_of(weight), written)
-    found["set moment"] = difference(seam.moment_of(weight, "exp_avg"), written + 1)
-    return found
+    return found | set_all(engine, pairs)
+
+
+def set_all(engine: Any, pairs: list[tuple[Any, Tensor]]) -> dict[str, float]:
+    """What differs where values were written and read again."""
+    found: dict[str, list[float]] = {"set whole": [], "set master": [], "set moment": []}
+    for parameter, like in pairs:
+        written = torch.arange(float(like.numel())).view(like.shape)
+        seam.set_master(engine, parameter, written)
+        seam.set_moment(engine, parameter, "exp_avg", written + 1)
+        seam.set_whole(parameter, written + 2)
+        with seam.gathered(parameter) as whole:
+            found["set whole"].append(difference(whole, written + 2))
+        found["set master"].append(difference(seam.master_of(parameter), written))
+        moment = seam.moment_of(parameter, "exp_avg")
+        found["set moment"].append(difference(moment, written + 1))
+    return {name: max(values) for name, values in found.items()}
 
 
 def loaded() -> list[str]:
@@ -127,7 +135,8 @@ def loaded() -> list[str]:
 
 def main() -> None:
     """Print what was found."""
-    os.environ.update(alone())
+    if "RANK" not in os.environ:
+        os.environ.update(alone())
     seam.start_group_on_cpu()
     from deepspeed.comm import comm
 
@@ -135,9 +144,9 @@ def main() -> None:
     found = trained(stage)
     found["group"] = torch.distributed.get_backend()
     found["own kernel"] = comm.cdb.shm_comm_op is not None
-    if stage == 3:
+    if stage == 3 and torch.distributed.get_world_size() == 1:
         found["loaded"] = loaded()
-    print(json.dumps(found))
+    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
