@@ -4,6 +4,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -108,7 +109,7 @@ def times(kernel: kernels.Kernel, setting: Setting, trains: bool) -> dict[str, A
     for layout in several:
         heads = random_heads(setting, layout)
         weights = torch.randn_like(heads.query)
-        calls.append(lambda h=heads, n=layout, w=weights: results(kernel, h, n, w, trains))
+        calls.append(partial(results, kernel, heads, layout, weights, trains))
     first = [round(setting.seconds(call), 3) for call in calls]
     later = [setting.seconds(call) for _ in range(setting.rounds) for call in calls]
     setting.forget_peak()

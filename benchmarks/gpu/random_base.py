@@ -70,9 +70,10 @@ def _quantize(layer: nn.Module, setting: Setting) -> None:
                 compute_dtype=setting.dtype, compress_statistics=True, quant_type="nf4",
                 device="meta",
             )  # fmt: skip
-            small.weight = bitsandbytes.nn.Params4bit(
+            weight: Any = bitsandbytes.nn.Params4bit(
                 linear.weight.data, requires_grad=False, compress_statistics=True,
                 quant_type="nf4", module=small,
-            ).to(setting.device)  # fmt: skip
+            )  # fmt: skip
+            small.weight = weight.to(setting.device)
             small.bias = linear.bias
             setattr(module, name, small)

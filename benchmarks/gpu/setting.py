@@ -11,7 +11,7 @@ import torch
 from adept_llm.base.memory import meta_model
 from adept_llm.base.shapes import known_shape
 
-TINY = {
+TINY: dict[str, Any] = {
     "vocab_size": 512, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ def timed(setting: Setting, step: Step, part: float = 1.0) -> dict[str, Any]:
     batches = [texts(setting, n, part) for n in range(1 + setting.rounds)]
     first = setting.seconds(lambda: step(batches[0]))
     setting.forget_peak()
-    taken = [setting.seconds(lambda b=batch: step(b)) for batch in batches[1:]]
+    taken = [setting.seconds(partial(step, batch)) for batch in batches[1:]]
     tokens = sum(len(t.prompt_ids) + len(t.target_ids) for batch in batches[1:] for t in batch)
     speed, peak = tokens / sum(taken), setting.peak()
     fastest = matmul.peak(setting)
