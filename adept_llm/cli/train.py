@@ -1,29 +1,31 @@
 """adept-llm train: tune an adapter on a frozen model."""
 
-import math
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 from transformers.utils import logging
 
-from adept_llm.adapters import AdeptConfig, inject_adapter, saved_prompt
+from adept_llm.adapters import AdeptConfig, inject_adapter
 from adept_llm.adapters.methods import METHODS
 from adept_llm.base.loading import (
-    check_context,
-    load_config,
     load_model,
     load_tokenizer,
-    pick_dtype,
 )
-from adept_llm.base.memory import Needs, check_device, estimate, on_gpu
-from adept_llm.base.quantization import check_quantization
-from adept_llm.base.shapes import known_shape
-from adept_llm.base.sharding import Sharding
+from adept_llm.cli.before_weights import (
+    check_base,
+    check_ids,
+    check_sizes,
+    needs_of,
+    number_of_steps,
+    say,
+    sizes_of,
+    why_padded,
+)
 from adept_llm.cli.columns import format_columns
 from adept_llm.cli.dry_run import DryRunArguments, plan_of, plan_rows
 from adept_llm.cli.parsing import check_writable, parse
@@ -35,13 +37,11 @@ from adept_llm.data.cached import encode_source
 from adept_llm.errors import InputError
 from adept_llm.evaluation.answers import Answered
 from adept_llm.evaluation.measure import check_best, make_measure, measure_answers
-from adept_llm.packing import computed_tokens, make_batcher, why_not_packed
+from adept_llm.packing import make_batcher
 from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecord
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
-from adept_llm.training.choices import check_choices
 from adept_llm.training.data import read_test, read_validation, train_source
-from adept_llm.training.deepspeed_config import read_deepspeed, zero_stage
 from adept_llm.training.launch import (
     adopt_slurm_ranks,
     agreed,
@@ -51,14 +51,13 @@ from adept_llm.training.launch import (
 )
 from adept_llm.training.launcher_watch import watch
 from adept_llm.training.out_of_memory import explained
-from adept_llm.training.pieces import Pieces
 from adept_llm.training.reference import ReferenceArguments, adopt
 from adept_llm.training.run import run
 from adept_llm.training.run_folder import claimed, clear, is_finished
 from adept_llm.training.signals import STOPPED, StopOnSignal, Stopped, ignore_at_exit
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    pass
 
 KINDS = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments, ReferenceArguments)
 
@@ -224,111 +223,6 @@ def settle(found: Namespace) -> None:
         setattr(found, name, form.default_rate)
 
 
-def number_of_steps(args: AdeptTrainingArguments, examples: int) -> int:
-    """Optimizer steps of the run."""
-    if args.max_steps > 0:
-        return args.max_steps
-    ranks = max(args.world_size, 1)
-    batch = args.train_batch_size * args.gradient_accumulation_steps * ranks
-    return math.ceil(args.num_train_epochs * math.ceil(examples / batch))
-
-
-def check_base(
-    base: ModelArguments, config: AdeptConfig, data: DataArguments, args: AdeptTrainingArguments
-) -> Any:
-    """The base's configuration; says what it needs, before any weight is read.
-
-    Raises:
-        InputError: for a base that cannot carry the adapter, or that does not fit this machine.
-    """
-    check_choices(args)
-    if config.prompt_init_adapter:
-        saved_prompt(config.prompt_init_adapter)
-    name = base.model_name_or_path
-    model_config = known_shape(name) or load_config(name, base.model_revision)
-    dtype = pick_dtype(base.dtype, model_config)
-    stage = zero_stage(read_deepspeed(args.deepspeed)) if args.deepspeed else 0
-    check_quantization(base.quantization, model_config, dtype, stage)
-    check_context(model_config, config.num_virtual_tokens, data.max_length)
-    if stage != 3:  # a shard's size is not estimated, and sharded models know no meta device
-        most, checkpoints = args.tokens_per_batch, bool(args.gradient_checkpointing)
-        needs = needs_of(base, config, data, args, model_config, most, checkpoints)
-        if needs:
-            check_device(name, needs, args.use_cpu)
-        say(args, f"{name}: {needs or 'memory is not estimated for such a model'}")
-    return model_config
-
-
-def needs_of(
-    base: ModelArguments,
-    config: AdeptConfig,
-    data: DataArguments,
-    args: AdeptTrainingArguments,
-    model_config: Any,
-    most: int | None,
-    checkpoints: bool,
-) -> Needs | None:
-    """What a run needs of a device that computes `most` tokens at a time, or whole batches."""
-    deepspeed = read_deepspeed(args.deepspeed) if args.deepspeed else {}
-    return estimate(
-        model_config, config, pick_dtype(base.dtype, model_config), base.quantization,
-        args.per_device_train_batch_size, data.max_length, args.packing, checkpoints, data.loss_on,
-        Sharding.of(deepspeed, args.world_size), most, on_gpu(args.use_cpu),
-    )  # fmt: skip
-
-
-def sizes_of(
-    args: AdeptTrainingArguments,
-    config: AdeptConfig,
-    train: Stored,
-    steps: int,
-    packed: bool,
-) -> tuple[int, int]:
-    """Most tokens that a run computes at a time, and those of its longest row alone."""
-    plan = plan_of(args, config, train, steps)
-    longest = computed_tokens(config.num_virtual_tokens, [plan.lengths[-1] - 1], packed)
-    return plan.largest.packed if packed else plan.largest.padded, longest
-
-
-def why_padded(
-    args: AdeptTrainingArguments, config: AdeptConfig, model_config: Any, max_length: int
-) -> str | None:
-    """Why the rows would be padded, or None."""
-    if args.packing == "padded":
-        return "as asked"
-    return why_not_packed(model_config, config.num_virtual_tokens + max_length)
-
-
-def check_sizes(args: AdeptTrainingArguments, config: AdeptConfig, train: Stored) -> None:
-    """Refuse a row that is longer than what is computed at a time.
-
-    Raises:
-        InputError: naming the longest.
-    """
-    if args.tokens_per_batch is None:
-        return
-    pieces = Pieces(args.tokens_per_batch, config.num_virtual_tokens)
-    pieces.check(train.lengths, lambda index: train[index].id)
-
-
-def check_ids(examples: Stored, model_config: "PretrainedConfig") -> None:
-    """Refuse ids beyond the base's table: its tokenizer was extended, and they would be read as P.
-
-    Raises:
-        InputError: naming the example.
-    """
-    size = model_config.get_text_config().vocab_size
-    if examples.about.largest_id < size:
-        return
-    for example in examples:
-        largest = max([*example.prompt_ids, *example.target_ids])
-        if largest >= size:
-            raise InputError(
-                f"{example.id}: token id {largest} lies beyond the base's table of {size} rows; "
-                "its tokenizer has more tokens than the model: take the one it was trained with"
-            )
-
-
 def data_record(data: DataArguments, train: Stored, validation: Sequence[Example]) -> DataRecord:
     """What is learnt and measured."""
     about = train.about
@@ -356,9 +250,3 @@ def start_record(
     given = BaseRecord(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
     arguments = {"model": asdict(base), "data": asdict(data), "training": args.to_dict()}
     return RunRecord.start(given, asdict(config), learnt, arguments)
-
-
-def say(args: AdeptTrainingArguments, text: str) -> None:
-    """Print once, whatever the number of ranks."""
-    if args.process_index == 0:
-        print(text, flush=True)

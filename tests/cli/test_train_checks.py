@@ -56,9 +56,9 @@ def test_token_ids_beyond_the_table(capsys, tmp_path, weightless, train_file):
 
 
 def test_a_model_that_cannot_be_estimated_is_trained_all_the_same(capsys, tmp_path, monkeypatch):
-    from adept_llm.cli import train
+    from adept_llm.cli import before_weights
 
-    monkeypatch.setattr(train, "estimate", lambda *args: None)
+    monkeypatch.setattr(before_weights, "estimate", lambda *args: None)
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in examples(0, 16, "train")))
     argv = [
