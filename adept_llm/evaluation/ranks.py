@@ -23,8 +23,11 @@ def batches(order: Sequence[int], batch_size: int) -> list[list[int]]:
     if not dist.is_initialized():
         return cut
     world, rank = dist.get_world_size(), dist.get_rank()
-    mine = cut[rank::world]
-    most = -(-len(cut) // world)
+    # in turns that change direction: of batches that grow, nobody gets the longer one each time
+    turns = [cut[n : n + world] for n in range(0, len(cut), world)]
+    places = [rank if n % 2 == 0 else world - 1 - rank for n in range(len(turns))]
+    mine = [turn[place] for turn, place in zip(turns, places, strict=True) if place < len(turn)]
+    most = len(turns)
     return mine + cut[:1] * (most - len(mine))
 
 
