@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from adept_llm.data import Encoded
+from benchmarks.bases import stock_batch
 from benchmarks.gpu.random_base import random_base
 from benchmarks.gpu.setting import Setting, Skipped
 from benchmarks.gpu.steps import timed
-from benchmarks.packing_speed import peft_batch
 
 
 def run(kind: str, setting: Setting, quantization: str = "none") -> dict[str, Any]:
@@ -41,7 +41,7 @@ def run(kind: str, setting: Setting, quantization: str = "none") -> dict[str, An
     half = setting.dtype == torch.bfloat16
 
     def step(batch: Sequence[Encoded]) -> None:
-        given = {name: value.to(setting.device) for name, value in peft_batch(list(batch)).items()}
+        given = {name: value.to(setting.device) for name, value in stock_batch(list(batch)).items()}
         with torch.autocast(setting.device.type, torch.bfloat16, enabled=half):
             loss = model(**given, use_cache=False).loss
         loss.backward()

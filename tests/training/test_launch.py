@@ -8,8 +8,8 @@ import pytest
 import torch.distributed as dist
 
 from adept_llm.adapters import AdeptConfig
-from adept_llm.cli.parsing import parse
 from adept_llm.cli.before_weights import check_base
+from adept_llm.cli.parsing import parse
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
