@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 import torch
 from torch.distributed import is_initialized
@@ -259,6 +260,8 @@ class AdeptTrainingArguments(TrainingArguments):
                 "auto_find_batch_size: would change the global batch and so what is learnt; "
                 "`adept-llm estimate --gpu_memory GIB` tells the largest that fits"
             )
+        if self.use_liger_kernel and find_spec("liger_kernel") is None:
+            raise InputError("use_liger_kernel: pip install liger-kernel, on a machine with a GPU")
         if getattr(self, "average_tokens_across_devices", True) is False:
             raise InputError("average_tokens_across_devices: is always on here; leave it out")
         if getattr(self.save_strategy, "value", self.save_strategy) == "best":

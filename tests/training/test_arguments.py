@@ -44,6 +44,7 @@ def training(folder, **changes):
         ({"train_sampling_strategy": "sequential"}, "train_sampling_strategy: has no effect here"),
         ({"save_only_model": True}, "save_only_model: has no effect here"),
         ({"auto_find_batch_size": True}, "auto_find_batch_size: would change the global batch"),
+        ({"use_liger_kernel": True}, "use_liger_kernel: pip install liger-kernel"),
         ({"fsdp": "full_shard"}, "fsdp: has no effect here"),
         ({"average_tokens_across_devices": False}, "average_tokens_across_devices: is always on"),
         ({"save_strategy": "best"}, "save_strategy: 'best' is .* --load_best_model_at_end true"),
