@@ -70,7 +70,7 @@ def cpu_config(name: str) -> dict[str, Any]:
     # small weights are otherwise kept whole for speed, and all weights here are small
     if zero["stage"] == 3:
         zero["stage3_param_persistence_threshold"] = 0
-    if zero.pop("zero_quantized_weights", False):  # has no kernel for CPUs
+    if "zero_hpz_partition_size" in zero:
         zero["zero_hpz_partition_size"] = 2
     zero.get("offload_param", {}).pop("pin_memory", None)
     return config
