@@ -129,12 +129,31 @@ def step_profile() -> str:
     return f"{table}\n\nSST-2, batch {found['batch']}; {where(found)}."
 
 
+def startup() -> str:
+    """Rows that are read and tokenised, and those that were before."""
+    found = results("startup")
+    rows = []
+    for key, name in (("rows_100000", "100,000"), ("rows_1000000", "1,000,000")):
+        for way in ("1 process", "2 processes", "from the cache"):
+            one = found[key][way]
+            rows.append([name, way, f"{one['seconds']:.1f}", one["own_mib"], one["peak_mib"]])
+    table = markdown(["rows", "", "seconds", "MiB that are no file's", "peak MiB"], rows)
+    machine = f"{found['hardware']['threads']} threads of a CPU"
+    return (
+        f"{table}\n\nWithout rows {found['rows_0']['own_mib']} MiB. `import adept_llm` takes "
+        f"{found['import_seconds']} s, a help page {found['help_seconds']} s, a run of a tiny model "
+        f"{found['first_step_seconds']} s to its first step. {found['date']}, {machine}, "
+        f"{found['tokenizer']}, revision {found['revision']}."
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "throughput": throughput,
     "ratios": ratios,
     "step_profile": step_profile,
     "evaluation": evaluation,
     "whole_run": whole_run,
+    "startup": startup,
 }
 
 
