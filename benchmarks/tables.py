@@ -141,7 +141,7 @@ def startup() -> str:
     machine = f"{found['hardware']['threads']} threads of a CPU"
     return (
         f"{table}\n\nWithout rows {found['rows_0']['own_mib']} MiB. `import adept_llm` takes "
-        f"{found['import_seconds']} s, a help page {found['help_seconds']} s, a run of a tiny model "
+        f"{found['import_seconds']} s, a help page {found['help_seconds']} s, a tiny model's run "
         f"{found['first_step_seconds']} s to its first step. {found['date']}, {machine}, "
         f"{found['tokenizer']}, revision {found['revision']}."
     )
