@@ -145,11 +145,12 @@ def _weights(
     scaled = q.to(exact) * scaling
     scores = scaled.new_empty(*q.shape[:2], m + length)  # [G, n * L * R, m + L]
     torch.bmm(scaled, shared.to(exact).transpose(1, 2), out=scores[..., :m])
-    with_own = torch.bmm(scaled.view(len(own), -1, q.shape[2]), own.to(exact).transpose(1, 2))
     shape = (len(q), n, length, -1, length)  # [G, n, L, R, L]
-    torch.add(with_own.view(shape), group.bias, out=scores[..., m:].view(shape))
-    weights = scores.softmax(-1)
-    parts = weights[..., :m], weights[..., m:]
+    of_bins = torch.bmm(scaled.view(len(own), -1, q.shape[2]), own.to(exact).transpose(1, 2))
+    torch.add(of_bins.view(shape), group.bias, out=scores[..., m:].view(shape))
+    del of_bins, scaled  # what follows is the peak of a layer
+    scores = scores.softmax(-1)
+    parts = scores[..., :m], scores[..., m:]
     with_prefix, with_own = (p.to(q.dtype, memory_format=torch.contiguous_format) for p in parts)
     return with_prefix, with_own.view(len(own), -1, length)
 

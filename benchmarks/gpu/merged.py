@@ -47,7 +47,7 @@ class FlashPart:
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, span: Span) -> tuple[Tensor, Tensor]:
         """See `Part`."""
-        found = torch.ops.aten._flash_attention_forward(  # noqa: SLF001 - read in 2.11 and 2.13
+        found = torch.ops.aten._flash_attention_forward(  # noqa: SLF001 - read in 2.13
             q, k, v, *span[:4], 0.0, span.causal, False, scale=span.scaling
         )
         # without dropout any random state will do
