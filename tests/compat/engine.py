@@ -146,7 +146,8 @@ def main() -> None:
     found["own kernel"] = comm.cdb.shm_comm_op is not None
     if stage == 3 and torch.distributed.get_world_size() == 1:
         found["loaded"] = loaded()
-    print(json.dumps(found), flush=True)
+    # in one write, since ranks share a pipe
+    print(json.dumps(found) + "\n", end="", flush=True)
 
 
 if __name__ == "__main__":
