@@ -129,6 +129,20 @@ def step_profile() -> str:
     return f"{table}\n\nSST-2, batch {found['batch']}; {where(found)}."
 
 
+def memory() -> str:
+    """Peaks of steps, and what was estimated."""
+    found = results("memory")
+    rows = [
+        [
+            one["case"], round(one["resident_mb"]), f"{100 * one['off']:+.1f} %",
+            round(one["step_mb"]), f"{100 * one['step_off']:+.1f} %",
+        ]
+        for one in found["results"]
+    ]  # fmt: skip
+    table = markdown(["case", "peak MB", "estimated", "of a step, MB", "estimated"], rows)
+    return f"{table}\n\n{found['date']}, on a CPU, revision {found['revision']}."
+
+
 def startup() -> str:
     """Rows that are read and tokenised, and those that were before."""
     found = results("startup")
@@ -154,6 +168,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "evaluation": evaluation,
     "whole_run": whole_run,
     "startup": startup,
+    "memory": memory,
 }
 
 
