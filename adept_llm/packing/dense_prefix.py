@@ -6,10 +6,11 @@ texts, those with the L keys of their own bins one batched product; one softmax 
 prefix is never copied for each text, so that its gradient is one product too, and grouped heads
 need no copies of keys and values.
 
-As in flash attention, scores, softmax and their gradients are fp32 at least, in which products of
-half-precision inputs are exact; weights and the slopes of scores are rounded to the inputs' dtype
-for the products that add them up. The weights are kept for the backward pass, so it is for texts of
-some hundred tokens; `fits` says for which.
+Scores, softmax and their gradients are fp32 at least, in which products of half-precision inputs
+are exact, and so are outputs and the queries' gradients, rounded once. As in flash attention, what
+is added up over queries, for keys and values, is rounded to the inputs' dtype before. So are the
+weights that are kept for the backward pass; it is for texts of some hundred tokens, `fits` says
+for which.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -63,8 +64,8 @@ class _Dense(torch.autograd.Function):
         outputs: list[Tensor] = []
         for group in plan.groups:
             weights = _weights(_grouped(query, heads, group), *_keys(key, group), group, scaling)
-            kept += weights
             outputs.append(_sums(*weights, *_keys(value, group)))
+            kept += [each.to(value.dtype) for each in weights]
         out = _in_row(outputs, plan)
         ctx.plan, ctx.scaling = plan, scaling
         ctx.save_for_backward(query, key, value, out, *kept)
@@ -102,7 +103,8 @@ def _gradients(
             for each in zip((with_prefix, with_own), values, strict=True)
         )
         d_queries.append(_sums(shared, own, *_keys(key, group)))
-        d_keys.append(_transposed(shared, own, _grouped(query, heads, group)))
+        rounded = shared.to(key.dtype), own.to(key.dtype)
+        d_keys.append(_transposed(*rounded, _grouped(query, heads, group)))
         d_values.append(_transposed(with_prefix, with_own, g))
     return (
         _in_row(d_queries, plan),
@@ -139,7 +141,7 @@ def _keys(x: Tensor, group: Group) -> tuple[Tensor, Tensor]:
 def _weights(
     q: Tensor, shared: Tensor, own: Tensor, group: Group, scaling: float
 ) -> tuple[Tensor, Tensor]:
-    """Softmax over the scores with the prefix and with a query's own bin, in the given dtype."""
+    """Softmax over the scores with the prefix and with a query's own bin, exact."""
     exact = _exact(q.dtype)
     m, (n, length) = group.prefix, group.own.shape
     scaled = q.to(exact) * scaling
@@ -150,13 +152,12 @@ def _weights(
     torch.add(of_bins.view(shape), group.bias, out=scores[..., m:].view(shape))
     del of_bins, scaled  # what follows is the peak of a layer
     scores = scores.softmax(-1)
-    parts = scores[..., :m], scores[..., m:]
-    with_prefix, with_own = (p.to(q.dtype, memory_format=torch.contiguous_format) for p in parts)
+    with_prefix, with_own = scores[..., :m].contiguous(), scores[..., m:].contiguous()
     return with_prefix, with_own.view(len(own), -1, length)
 
 
 def _slopes(g: Tensor, mean: Tensor, weights: Tensor, value: Tensor, scaling: float) -> Tensor:
-    """Gradients by the unscaled scores with some keys, of the weights' shape and dtype.
+    """Gradients by the unscaled scores with some keys, of the weights' shape, exact.
 
     Args:
         g: gradients of the outputs, [G, n * L * R, D].
@@ -168,13 +169,14 @@ def _slopes(g: Tensor, mean: Tensor, weights: Tensor, value: Tensor, scaling: fl
     rows, means = (x.reshape(len(value), -1, x.shape[-1]) for x in (g, mean))
     exact = rows.to(mean.dtype), value.to(mean.dtype).transpose(1, 2)
     slopes = torch.baddbmm(means, *exact, beta=-scaling, alpha=scaling)
-    return slopes.to(weights.dtype).mul_(weights)
+    return slopes.mul_(weights)
 
 
 def _sums(with_prefix: Tensor, with_own: Tensor, shared: Tensor, own: Tensor) -> Tensor:
-    """Sums of keys or values by weight, [G, n * L * R, D]."""
-    out = torch.bmm(with_own, own).view(*with_prefix.shape[:2], -1)
-    return out.baddbmm_(with_prefix, shared)
+    """Sums of keys or values by exact weight, rounded once, [G, n * L * R, D]."""
+    exact = with_own.dtype
+    out = torch.bmm(with_own, own.to(exact)).view(*with_prefix.shape[:2], -1)
+    return out.baddbmm_(with_prefix, shared.to(exact)).to(own.dtype)
 
 
 def _transposed(with_prefix: Tensor, with_own: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

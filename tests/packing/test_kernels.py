@@ -335,8 +335,8 @@ def test_a_text_and_its_labels_are_one_unit_behind_the_prefix():
 
 
 @pytest.mark.parametrize("size", [1.0, 4.0])
-def test_dense_products_round_about_as_sdpa_does_in_bf16(size):
-    """Output and gradients, against float64; errors are norms. Two halves of a sum are rounded."""
+def test_dense_products_are_no_less_precise_than_sdpa_in_bf16(size):
+    """Output and gradients, against float64; errors are norms."""
     layout = PackedLayout.shared_prefix(30, [20, 33, 25, 12])
     generator = torch.Generator().manual_seed(0)
     shapes = ((4, size), (2, 1.0), (2, 1.0))
@@ -354,7 +354,7 @@ def test_dense_products_round_about_as_sdpa_does_in_bf16(size):
         return [(a.double() - b).norm() for a, b in pairs]
 
     for dense, sdpa in zip(errors(dense_attention), errors(sdpa_attention), strict=True):
-        assert dense <= 1.5 * sdpa
+        assert dense <= 1.02 * sdpa
 
 
 def scale_and_window(query, *, scale=None, window_size=(-1, -1)):
