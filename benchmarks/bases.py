@@ -1,6 +1,8 @@
 """What the speed benchmarks are run on: a base model, and rows like SST-2's."""
 
+import argparse
 import random
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,20 @@ SMALL: dict[str, Any] = {
     "vocab_size": 8192, "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 6,
     "num_attention_heads": 4, "max_position_embeddings": 1024, "tie_word_embeddings": True,
 }  # fmt: skip
+
+
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    """Of every benchmark: the base, its rows and its dtype."""
+    parser = argparse.ArgumentParser(description=(about or "").split("\n")[0])
+    parser.add_argument("--model")
+    parser.add_argument("--data_dir")
+    parser.add_argument("--dtype", default="bfloat16")
+    return parser
+
+
+def name_of(model: str | None) -> str:
+    """Of a base, wherever it lies."""
+    return Path(model).name if model else "random Llama of 7 M parameters"
 
 
 def base_model(model: str | None, dtype: torch.dtype) -> Any:

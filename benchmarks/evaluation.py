@@ -29,7 +29,7 @@ from adept_llm.evaluation.generation import Decoding, generate
 from adept_llm.evaluation.label_scoring import score_labels
 from adept_llm.packing import make_batcher
 from adept_llm.packing.collator import left_pad
-from benchmarks.bases import base_model, rows_for
+from benchmarks.bases import arguments, base_model, name_of, rows_for
 from benchmarks.facts import facts
 
 BATCH, ANSWER, M = 32, 32, (20, 100)
@@ -173,10 +173,7 @@ def several_ranks(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Print one JSON object."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model")
-    parser.add_argument("--data_dir")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -184,7 +181,7 @@ def main() -> None:
     ranks = several_ranks(args)
     found = {
         **facts(),
-        "model": args.model or "random Llama of 7 M parameters",
+        "model": name_of(args.model),
         "dtype": args.dtype,
         "rows": args.rows,
         "unit": "rows per second",

@@ -1,24 +1,22 @@
 """What a figure depends on: date, machine, versions, and the code that was measured."""
 
-import importlib.metadata
 import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "transformers", "peft", "deepspeed", "bitsandbytes", "flash-attn", "datasets")
+from adept_llm.record import git_revision, versions
 
 
 def facts() -> dict[str, Any]:
-    """Date, hardware, versions of packages, and the git revision; '+' marks uncommitted changes."""
+    """Date, hardware, versions of packages, and the git revision; '-dirty' marks changes to it."""
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "hardware": hardware(),
-        "versions": {"python": platform.python_version(), **_versions()},
-        "revision": _revision(),
+        "versions": versions(),
+        "revision": git_revision() or "unknown",
     }
 
 
@@ -43,27 +41,3 @@ def _processor() -> str:
         return platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _revision() -> str:
-    try:
-        changed = _git("diff", "HEAD", "--stat")
-        return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _git(*command: str) -> str:
-    return subprocess.check_output(
-        ["git", *command], cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL
-    ).strip()

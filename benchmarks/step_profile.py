@@ -8,7 +8,6 @@ optimizer. `--compile` also measures steps with each decoder layer under torch.c
 and attention left as it is: attention's plan is a Python object, which differs from step to step.
 """
 
-import argparse
 import json
 import statistics
 import time
@@ -24,7 +23,7 @@ from adept_llm.compat.transformers import register_attention
 from adept_llm.data import Encoded
 from adept_llm.packing import Batcher, make_batcher, token_losses
 from adept_llm.packing.attention import ATTENTION, shared_prefix_attention
-from benchmarks.bases import base_model, rows_for
+from benchmarks.bases import arguments, base_model, name_of, rows_for
 from benchmarks.facts import facts
 
 BATCH, STEPS, WARM = 16, 8, 2
@@ -88,10 +87,7 @@ def compiled(model: Any, batcher: Batcher, batches: list[list[Encoded]]) -> dict
 
 def main() -> None:
     """Print one JSON object."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model")
-    parser.add_argument("--data_dir")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser = arguments(__doc__)
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
@@ -107,7 +103,7 @@ def main() -> None:
         if args.compile:
             found[str(m)]["layers"] = compiled(model, batcher, batches)
             register_attention(ATTENTION, shared_prefix_attention)
-    name = args.model or "random Llama of 7 M parameters"
+    name = name_of(args.model)
     print(
         json.dumps(
             {**facts(), "model": name, "dtype": args.dtype, "batch": BATCH, "m": found}, indent=2

@@ -35,12 +35,11 @@ def where(found: dict[str, Any]) -> str:
     """What a figure rests on, in one line."""
     hardware, versions = found["hardware"], found["versions"]
     machine = ", ".join(hardware.get("gpus", [])) or f"{hardware['threads']} threads of a CPU"
-    model = Path(found["model"]).name if "/" in found["model"] else found["model"]
     peft = f", PEFT {versions['peft']}" if "peft" in versions else ""
     return (
-        f"{found['date']}, {machine} ({hardware['instructions']}), {model}, "
+        f"{found['date']}, {machine} ({hardware['instructions']}), {found['model']}, "
         f"{found.get('dtype', 'bfloat16')}, torch {versions['torch']}, "
-        f"transformers {versions['transformers']}{peft}, revision {found['revision']}"
+        f"transformers {versions['transformers']}{peft}, revision {found['revision'][:7]}"
     )
 
 
@@ -140,7 +139,7 @@ def memory() -> str:
         for one in found["results"]
     ]  # fmt: skip
     table = markdown(["case", "peak MB", "estimated", "of a step, MB", "estimated"], rows)
-    return f"{table}\n\n{found['date']}, on a CPU, revision {found['revision']}."
+    return f"{table}\n\n{found['date']}, on a CPU, revision {found['revision'][:7]}."
 
 
 def startup() -> str:
@@ -157,7 +156,7 @@ def startup() -> str:
         f"{table}\n\nWithout rows {found['rows_0']['own_mib']} MiB. `import adept_llm` takes "
         f"{found['import_seconds']} s, a help page {found['help_seconds']} s, a tiny model's run "
         f"{found['first_step_seconds']} s to its first step. {found['date']}, {machine}, "
-        f"{found['tokenizer']}, revision {found['revision']}."
+        f"{found['tokenizer']}, revision {found['revision'][:7]}."
     )
 
 

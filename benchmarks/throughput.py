@@ -23,7 +23,7 @@ from adept_llm.data import Encoded
 from adept_llm.packing import attention, make_batcher, packed_batch, token_losses
 from adept_llm.packing.attention import use_packed_attention
 from adept_llm.packing.kernels import choose_kernel, sdpa_attention
-from benchmarks.bases import base_model, rows_for, stock_batch
+from benchmarks.bases import arguments, base_model, name_of, rows_for, stock_batch
 from benchmarks.facts import facts
 
 Step = Callable[[list[Encoded]], None]
@@ -144,10 +144,7 @@ def measure(peers: dict[str, Step], batches: list[list[Encoded]]) -> dict[str, l
 
 def main() -> None:
     """Print one JSON object."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model")
-    parser.add_argument("--data_dir")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser = arguments(__doc__)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
@@ -180,7 +177,7 @@ def main() -> None:
 def _sizes(args: argparse.Namespace, batches: list[list[Encoded]]) -> dict[str, Any]:
     lengths = [len(e.prompt_ids) + len(e.target_ids) for batch in batches for e in batch]
     return {
-        "model": args.model or "random Llama of 7 M parameters",
+        "model": name_of(args.model),
         "dtype": args.dtype,
         "batch": args.batch,
         "rounds": args.rounds,

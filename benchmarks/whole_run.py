@@ -23,7 +23,7 @@ import transformers
 
 from adept_llm.data import Encoder
 from adept_llm.tasks import get_task, load_split
-from benchmarks.bases import stock_batch
+from benchmarks.bases import name_of, stock_batch
 from benchmarks.evaluation import stock_scores
 from benchmarks.facts import facts
 
@@ -104,7 +104,15 @@ def main() -> None:
     ratio = found["stock"]["seconds"] / found["ours"]["seconds"]
     print(
         json.dumps(
-            {**facts(), **vars(args), "m": M, "batch": BATCH, **found, "faster": round(ratio, 2)},
+            {
+                **facts(),
+                "model": name_of(args.model),
+                "steps": args.steps,
+                "m": M,
+                "batch": BATCH,
+                **found,
+                "faster": round(ratio, 2),
+            },
             indent=2,
         )
     )
