@@ -23,6 +23,7 @@ from adept_llm.compat.transformers import register_attention
 from adept_llm.data import Encoded
 from adept_llm.packing import Batcher, make_batcher, token_losses
 from adept_llm.packing.attention import ATTENTION, shared_prefix_attention
+from adept_llm.packing.compiled import compile_layers
 from benchmarks.bases import arguments, base_model, name_of, rows_for
 from benchmarks.facts import facts
 
@@ -74,9 +75,7 @@ def median_ms(model: Any, batcher: Batcher, batches: list[list[Encoded]]) -> tup
 def compiled(model: Any, batcher: Batcher, batches: list[list[Encoded]]) -> dict[str, float]:
     """Steps with and without compiled layers, in one process."""
     eager, _ = median_ms(model, batcher, batches)
-    register_attention(ATTENTION, torch.compiler.disable(shared_prefix_attention))
-    for layer in model.get_decoder().layers:
-        layer.compile(dynamic=True)
+    compile_layers(model)
     compiling = median_ms(model, batcher, batches)[1]
     return {
         "eager_ms": eager,

@@ -53,6 +53,7 @@ def throughput() -> str:
 
     rows = [
         row("ADePT, packed", "adept 0", "adept 20", "adept 100"),
+        row("the same, layers compiled", *(f"adept {m}, compiled" for m in (0, 20, 100))),
         row("ADePT, dynamic padding", None, "adept 20, padded", "adept 100, padded"),
         row("PEFT PromptTuning, dynamic padding", None, "peft prompt tuning 20",
             "peft prompt tuning 100"),
@@ -74,10 +75,17 @@ def ratios() -> str:
         "faster_than_sdpa_kernel": "times the SDPA kernel",
         "share_of_frozen_products": "share of the frozen products in a step",
     }
+    compiled = {key: names[key] for key in found["compiled"]}
     rows = [
-        [said, *(found[key].get(m, "") for m in ("0", "20", "100"))] for key, said in names.items()
+        [said + how, *(_digits(group[key].get(m)) for m in ("0", "20", "100"))]
+        for group, chosen, how in ((found, names, ""), (found["compiled"], compiled, ", compiled"))
+        for key, said in chosen.items()
     ]
     return markdown(["packed ADePT", "m = 0", "m = 20", "m = 100"], rows)
+
+
+def _digits(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
 
 
 def evaluation() -> str:

@@ -35,6 +35,7 @@ TEXTS_OF_TRAINER = {
     "lr_scheduler_type": "of both rates {linear, cosine, constant_with_warmup, ..}",
     "lr_scheduler_kwargs": "a mapping; one entry is --lr_scheduler_kwargs.min_lr 0.1",
     "gradient_checkpointing": "less memory, about a third slower",
+    "torch_compile": "compile the layers: faster steps behind a slow first one",
     "deepspeed": "its JSON file; one entry is --deepspeed.zero_optimization.stage 2",
     "use_cpu": "on the CPU although there is a GPU, or although it is large",
     "seed": "of the order of the rows, of samples and of dropout",

@@ -13,6 +13,7 @@ from adept_llm.base.quantization import QUANTIZATIONS
 from adept_llm.data import LOSSES, TEMPLATES
 from adept_llm.errors import InputError
 from adept_llm.packing import PACKINGS
+from adept_llm.packing.compiled import check_compiler
 from adept_llm.tasks import get_task
 from adept_llm.training.deepspeed_config import check_deepspeed
 
@@ -192,6 +193,11 @@ class AdeptTrainingArguments(TrainingArguments):
         self._check_ignored()
         self._check_best()
         if self.deepspeed:
+            if self.torch_compile or self.torch_compile_backend or self.torch_compile_mode:
+                raise InputError(
+                    "torch_compile: layers whose weights DeepSpeed gathers are not compiled "
+                    "here; leave out one of them"
+                )
             check_deepspeed(self.deepspeed, self.bf16 or self.fp16)
             optimizer = getattr(self.optim, "value", self.optim)
             if optimizer not in SAVED_UNDER_DEEPSPEED:
@@ -207,6 +213,8 @@ class AdeptTrainingArguments(TrainingArguments):
                     "adept_llm.training.launch.join_ranks(deepspeed, use_cpu) before"
                 )
         super().__post_init__()
+        if self.torch_compile:
+            check_compiler(self.device.type, self.torch_compile_backend)
 
     def _check_counts(self) -> None:
         for name in (

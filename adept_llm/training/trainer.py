@@ -11,6 +11,7 @@ from adept_llm.adapters import parameter_groups, trained_parts
 from adept_llm.errors import InputError
 from adept_llm.evaluation.measure import Measure, Numbers
 from adept_llm.packing import IGNORED, Batch, Batcher, token_losses
+from adept_llm.packing.compiled import compile_layers, not_compiled
 from adept_llm.record import RunRecord
 from adept_llm.training.arguments import AdeptTrainingArguments
 from adept_llm.training.checkpoints.resumable import ResumableTrainer
@@ -66,6 +67,19 @@ class AdeptTrainer(ResumableTrainer):
         self.speed = Speed()
         self._used_rates: dict[str, float] = {}
         self.add_callback(self.speed)
+        if args.torch_compile:
+            compile_layers(model, args.torch_compile_backend or "inductor", args.torch_compile_mode)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Without a compiler: accelerate would compile the whole model, and anew for each row.
+
+        It is told by `torch_compile_backend` alone; the layers are compiled by us.
+        """
+        backend, self.args.torch_compile_backend = self.args.torch_compile_backend, None
+        try:
+            super().create_accelerator_and_postprocess()
+        finally:
+            self.args.torch_compile_backend = backend
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW (or what --optim names) over two groups: the prompt, and the offset."""
@@ -169,7 +183,8 @@ class AdeptTrainer(ResumableTrainer):
         """
         if not measure:
             return {}
-        with self.stop.evaluating(self.model) if self.stop else nullcontext():
+        stopping = self.stop.evaluating(self.model) if self.stop else nullcontext()
+        with stopping, not_compiled() if self.args.torch_compile else nullcontext():
             return measure(self.model, self.batcher)
 
     def measured_in_the_end(self, measure: Numbers | None) -> dict[str, float]:
