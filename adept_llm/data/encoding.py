@@ -7,16 +7,16 @@ beginning); to measure on, it is read in overlapping windows, since where the an
 be known.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from adept_llm.data.encoded import Encoded, Report, Tally
 from adept_llm.data.example import Example
-from adept_llm.data.learnt import LOSSES, Learnt, earlier_turns, gaps, token_spans
+from adept_llm.data.fitting import Cut, Fitted, one_piece, shorten, windows
+from adept_llm.data.learnt import LOSSES, Learnt, earlier_turns, token_spans
 from adept_llm.data.row import CHUNK
-from adept_llm.data.shortening import LongContext
 from adept_llm.data.templates import Prompt, render, target_gap
 from adept_llm.data.tokens import Splitter, Tokens
 from adept_llm.errors import InputError
@@ -88,7 +88,7 @@ class Encoder:
             InputError: The chat template refuses the conversation, or hides whose turn it is where
                 the loss is on the assistant's.
         """
-        ((found, *_),) = self._encode_chunk([example], None, _one_piece, self.loss_on)
+        ((found, *_),) = self._encode_chunk([example], None, one_piece, self.loss_on)
         return found if isinstance(found, Encoded) else None
 
     def encode_each(self, examples: Iterable[Example]) -> "list[Encoded | str]":
@@ -105,7 +105,7 @@ class Encoder:
         """
         stream, found = iter(examples), []
         while chunk := list(islice(stream, CHUNK)):
-            found += [one for one, *_ in self._encode_chunk(chunk, None, _one_piece)]
+            found += [one for one, *_ in self._encode_chunk(chunk, None, one_piece)]
         return found
 
     def encode_all(self, examples: Iterable[Example]) -> tuple[list[Encoded], Report]:
@@ -138,7 +138,7 @@ class Encoder:
         Raises:
             InputError: As `encode`.
         """
-        found = self._encode_chunk(examples, None, _one_piece, self.loss_on)
+        found = self._encode_chunk(examples, None, one_piece, self.loss_on)
         pairs = zip(examples, found, strict=True)
         return [one for example, each in pairs for one in tally.count(example.id, each)]
 
@@ -175,7 +175,7 @@ class Encoder:
         """
         encoded, tally, stream = [], Tally(), iter(examples)
         while chunk := list(islice(stream, CHUNK)):
-            found = self._encode_chunk(chunk, max_new_tokens, _windows)
+            found = self._encode_chunk(chunk, max_new_tokens, windows)
             pairs = zip(chunk, found, strict=True)
             encoded += [tally.count(example.id, each) for example, each in pairs]
         return encoded, self.report(tally)
@@ -195,7 +195,7 @@ class Encoder:
         self,
         examples: Sequence[Example],
         max_new_tokens: int | None,
-        cut: "_Cut",
+        cut: Cut,
         loss_on: str = "target",
     ) -> "list[list[Encoded | str]]":
         """Each example's sequences, or one reason why it does not fit."""
@@ -209,7 +209,7 @@ class Encoder:
         tokens = self._splitter.prompts([prompt.text for prompt in prompts])
         targets = [[] for _ in answers] if joint else self._continuations(answers)
         fitted = [
-            _Fitted(
+            Fitted(
                 example,
                 prompt,
                 ids,
@@ -219,7 +219,8 @@ class Encoder:
             )
             for example, prompt, ids, target in zip(examples, prompts, tokens, targets, strict=True)
         ]
-        shortened = self._shorten([one for one in fitted if one.too_long], cut)
+        too_long = [one for one in fitted if one.too_long]
+        shortened = shorten(too_long, cut, self._splitter, self.max_length)
         return [
             next(shortened) if one.too_long else [one.encoded(one.tokens.ids)] for one in fitted
         ]
@@ -260,36 +261,6 @@ class Encoder:
             return self.max_length - longest - 1
         return self.max_length - (longest or max_new_tokens or len(target)) - 1
 
-    def _shorten(self, fitted: "Sequence[_Fitted]", cut: "_Cut") -> "Iterator[list[Encoded | str]]":
-        """Cut contexts until all prompts fit: tokenised anew, they may be longer than reckoned."""
-        if not fitted:
-            return iter(())
-        contexts = [
-            LongContext(one.prompt.text, one.prompt.context, one.tokens.spans) for one in fitted
-        ]
-        bare = self._splitter.prompts([one.without((0, 0)) for one in contexts])
-        sizes = [one.room - len(rest.ids) for one, rest in zip(fitted, bare, strict=True)]
-        found: dict[int, list[Encoded | str]] = {
-            n: [f"{self.max_length - size} tokens even without its context"]
-            for n, size in enumerate(sizes)
-            if size < 0
-        }
-        while waiting := [n for n in range(len(fitted)) if n not in found]:
-            runs = [cut(contexts[n], fitted[n].prompt, sizes[n]) for n in waiting]
-            texts = [
-                contexts[n].without(run)
-                for n, each in zip(waiting, runs, strict=True)
-                for run in each
-            ]
-            tokens = iter(self._splitter.prompts(texts))
-            for n, each in zip(waiting, runs, strict=True):
-                ids = [next(tokens).ids for _ in each]
-                surplus = max(map(len, ids)) - fitted[n].room
-                sizes[n] = max(0, sizes[n] - surplus)
-                if surplus <= 0:
-                    found[n] = [fitted[n].encoded(one) for one in ids]
-        return (found[n] for n in range(len(fitted)))
-
     def _remember_labels(self, examples: Sequence[Example]) -> None:
         """Tokenise the label words that have not been seen yet, all at once."""
         if len(self._label_ids) > CHUNK:
@@ -299,44 +270,6 @@ class Encoder:
         self._label_ids.update({labels: list(islice(ids, len(labels))) for labels in new})
 
 
-class _Fitted(NamedTuple):
-    """An example's tokens, and how many of its prompt there is room for."""
-
-    example: Example
-    prompt: Prompt
-    tokens: Tokens
-    target_ids: list[int]
-    room: int
-    learnt: Learnt
-
-    @property
-    def too_long(self) -> bool:
-        """Whether the whole prompt does not fit."""
-        return len(self.tokens.ids) > self.room
-
-    def encoded(self, prompt_ids: list[int]) -> Encoded:
-        """The example with the whole prompt or a shortened one."""
-        one = self.example
-        label = one.labels.index(one.target) if one.labels else -1
-        truncated = len(self.tokens.ids) - len(prompt_ids)
-        spans = self.learnt.of(len(prompt_ids))
-        first, ids = spans[0][0], prompt_ids + self.target_ids
-        return Encoded(ids[:first], ids[first:], one.id, label, truncated, gaps(spans))
-
-
 def _behind(gap: str, targets: Sequence[str]) -> list[str]:
     """Targets behind a gap; one that brings white space of its own (say, code) gets none."""
     return [text if text[:1].isspace() else gap + text for text in targets]
-
-
-_Cut = Callable[[LongContext, Prompt, int], list[tuple[int, int]]]
-
-
-def _one_piece(context: LongContext, prompt: Prompt, size: int) -> list[tuple[int, int]]:
-    """What stays to train on: around the answer where its place is known."""
-    return [context.piece(size, prompt.focus)]
-
-
-def _windows(context: LongContext, prompt: Prompt, size: int) -> list[tuple[int, int]]:
-    """What is read to measure on."""
-    return context.windows(size)
