@@ -23,7 +23,8 @@ from adept_llm.adapters import AdeptConfig, inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.columns import print_columns
 from adept_llm.data import Encoder, fingerprint
-from adept_llm.evaluation.answers import AnswerMeasure, write_predictions
+from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.evaluation.predictions import write_predictions
 from adept_llm.files import write_whole
 from adept_llm.packing import make_batcher
 from adept_llm.tasks import get_task, load_split, task_names

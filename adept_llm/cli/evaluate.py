@@ -15,9 +15,9 @@ from adept_llm.cli.tuned import TunedArguments
 from adept_llm.data import Example, describe_answers, fingerprint, own_examples
 from adept_llm.data.plain_text import encode_texts, read_texts
 from adept_llm.errors import InputError
-from adept_llm.evaluation.answers import Prediction, write_predictions
 from adept_llm.evaluation.forgetting import forgetting
 from adept_llm.evaluation.measure import measure_answers
+from adept_llm.evaluation.predictions import Prediction, write_predictions
 from adept_llm.files import write_whole
 from adept_llm.packing import PACKINGS, Batcher
 from adept_llm.tasks import Task, get_task, load_split

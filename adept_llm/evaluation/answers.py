@@ -1,7 +1,6 @@
 """Measure a model on the examples of a task: labels by likelihood, free text by generation."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,49 +10,14 @@ from adept_llm.errors import InputError
 from adept_llm.evaluation.generation import Decoding, generate
 from adept_llm.evaluation.label_scoring import LabelIds, score_labels, with_end
 from adept_llm.evaluation.metrics import METRICS, RUNS_CODE, compute, majority
+from adept_llm.evaluation.predictions import PREDICTIONS_FILE, Prediction, write_predictions
 from adept_llm.evaluation.programs.sandbox import check_sandbox
 from adept_llm.evaluation.ranks import collect
-from adept_llm.files import write_whole
 from adept_llm.packing import Batcher
 from adept_llm.tasks import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-PREDICTIONS_FILE = "predictions.jsonl"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says to an example.
-
-    Attributes:
-        example: The example.
-        text: The label word or the generated text.
-        scores: The log-likelihood of each label; empty for free text.
-        target_loss: Cross-entropy of the right answer and EOS, summed over its tokens, in nats.
-        target_tokens: Number of those tokens; 0 where that was not measured.
-    """
-
-    example: Example
-    text: str
-    scores: tuple[float, ...] = ()
-    target_loss: float = 0.0
-    target_tokens: int = 0
-
-    def row(self) -> dict[str, Any]:
-        """The prediction as a JSON object."""
-        one = self.example
-        row: dict[str, Any] = {"id": one.id, "prediction": self.text, "target": one.target}
-        if one.answers:
-            row["answers"] = list(one.answers)
-        if one.group:
-            row["group"] = one.group
-        if self.scores:
-            row["scores"] = dict(zip(one.labels, self.scores, strict=True))
-        if self.target_tokens:
-            row["loss"] = self.target_loss / self.target_tokens
-        return row
 
 
 @dataclass(frozen=True)
@@ -110,12 +74,12 @@ class AnswerMeasure:
             batch_size: Sequences in a batch.
             allow_code_execution: Whether metrics may run generated programs.
             allow_unsandboxed_code: Whether also where there is no sandbox.
-            samples: AnswerMeasure to each example, for pass@k; each is a prediction of its own.
+            samples: Answers to each example, for pass@k; each is a prediction of its own.
             temperature: At which they are drawn; 0 is greedy.
 
         Raises:
             InputError: No example fits, a metric is unknown, one would run generated code without
-                leave or without a sandbox, or several samples would all be the same.
+                permission or without a sandbox, or several samples would all be the same.
         """
         if samples < 1 or (samples > 1) != (temperature > 0):
             raise InputError(
@@ -293,20 +257,3 @@ class Answered:
         if self.folder:
             write_predictions(self.folder / PREDICTIONS_FILE, predictions)
         return self.measure.score(predictions)
-
-
-def write_predictions(
-    path: str | Path, predictions: Sequence[Prediction] | Mapping[str, Sequence[Prediction]]
-) -> None:
-    """Write one JSON object per line, the whole file or nothing.
-
-    Args:
-        path: Of the file.
-        predictions: Of one model; or of several by name, which the lines begin with.
-    """
-    if isinstance(predictions, Mapping):
-        rows = [{"adapter": n} | one.row() for n, each in predictions.items() for one in each]
-    else:
-        rows = [one.row() for one in predictions]
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    write_whole(Path(path), "".join(lines).encode())

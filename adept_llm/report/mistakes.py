@@ -8,8 +8,8 @@ from typing import Any
 
 from adept_llm.data import Example, own_examples
 from adept_llm.errors import InputError
-from adept_llm.evaluation.answers import PREDICTIONS_FILE
 from adept_llm.evaluation.metrics import METRICS, RUNS_CODE
+from adept_llm.evaluation.predictions import PREDICTIONS_FILE
 from adept_llm.report.runs import Run, numbers
 from adept_llm.tasks import get_task, load_split
 

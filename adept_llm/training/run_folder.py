@@ -18,7 +18,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 from adept_llm.adapters.saved import CONFIG_FILE, WEIGHTS_FILE
 from adept_llm.card import CARD_FILE
 from adept_llm.errors import InputError
-from adept_llm.evaluation.answers import PREDICTIONS_FILE
+from adept_llm.evaluation.predictions import PREDICTIONS_FILE
 from adept_llm.record import RECORD_FILE, RunRecord
 from adept_llm.training.checkpoints.folders import DELETED, UNFINISHED, checkpoints, remove
 from adept_llm.training.launch import agreed

@@ -11,8 +11,9 @@ from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.main import main
 from adept_llm.data import Encoder
 from adept_llm.demo import MODEL
-from adept_llm.evaluation.answers import AnswerMeasure, Prediction
+from adept_llm.evaluation.answers import AnswerMeasure
 from adept_llm.evaluation.metrics import RUNS_CODE
+from adept_llm.evaluation.predictions import Prediction
 from adept_llm.packing import make_batcher
 from adept_llm.tasks import get_task, load_split, task_names
 from adept_llm.training.arguments import AdeptTrainingArguments

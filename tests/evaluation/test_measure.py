@@ -10,10 +10,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
-from adept_llm.evaluation.answers import AnswerMeasure, write_predictions
+from adept_llm.evaluation.answers import AnswerMeasure
 from adept_llm.evaluation.generation import Answer
 from adept_llm.evaluation.label_scoring import score_labels, with_end
 from adept_llm.evaluation.measure import make_measure, measure_answers
+from adept_llm.evaluation.predictions import write_predictions
 from adept_llm.evaluation.programs import sandbox
 from adept_llm.evaluation.token_loss import TokenLoss
 from adept_llm.packing import make_batcher
