@@ -103,7 +103,7 @@ class ProjectedPrompt(PromptForm):
     R from Xavier's U(-sqrt(6/(r + d)), sqrt(6/(r + d))), starts at s = 1 and b = 0, and has r = 2.
     """
 
-    default_rate = 0.1
+    default_rate = 0.5
     default_rank = 2
     projection: Tensor
 
