@@ -34,6 +34,11 @@ def register_attention(name: str, function: Callable[..., Any]) -> None:
     AttentionMaskInterface.register(name, AttentionMaskInterface()["sdpa"])
 
 
+def knows_attention(name: str) -> bool:
+    """Whether a function is registered under a name; if it no longer is to be seen, never."""
+    return name in AttentionInterface()
+
+
 def is_quantized(model: "PreTrainedModel") -> bool:
     """Whether from_pretrained quantised the model or read it so.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from adept_llm.compat.transformers import register_attention, stock_attention
+from adept_llm.compat.transformers import knows_attention, register_attention, stock_attention
 from adept_llm.packing.kernels import choose_kernel
 from adept_llm.packing.layout import PackedLayout
 
@@ -56,7 +56,8 @@ def use_packed_attention(model: "PreTrainedModel") -> None:
     reason = why_not_packed(model.config, 0)
     if reason:
         raise ValueError(reason)
-    register_attention(ATTENTION, shared_prefix_attention)
+    if not knows_attention(ATTENTION):  # one that `compile_layers` put there stays
+        register_attention(ATTENTION, shared_prefix_attention)
     model.set_attn_implementation(ATTENTION)
 
 

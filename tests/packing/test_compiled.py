@@ -74,6 +74,22 @@ def test_one_compilation_serves_all_layers_and_lengths():
     assert counts[0] > 0 and len(set(counts)) == 1
 
 
+def test_another_model_does_not_bring_attention_back_into_the_graphs():
+    """It is registered for all models alike; traced, it would be compiled anew for each row."""
+    model, backend = adapted("llama-grouped").train(), Counting()
+    batcher = make_batcher(model)
+    compile_layers(model, backend)
+    make_batcher(adapted("llama"))
+    for lengths in ([(3, 2), (9, 1)], [(4, 2)], [(6, 1), (2, 2), (8, 5)]):
+        loss_and_gradients(model, batcher, make_examples(lengths))
+    few = Counting()
+    again = adapted("llama-grouped").train()
+    torch.compiler.reset()
+    compile_layers(again, few)
+    loss_and_gradients(again, make_batcher(again), ROWS[0])
+    assert backend.graphs == few.graphs
+
+
 def test_parameters_keep_their_names():
     """Else adapters and checkpoints of compiled runs could not be read by others."""
     model = adapted("llama")
