@@ -40,8 +40,10 @@ MAX_LENGTH = 64
 
 def main() -> None:
     """Train each method on 2,000 generated rows, test on 400, merge the ADePT model."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/demo"))
+    parser = argparse.ArgumentParser("python -m adept_llm.demo", description=__doc__)
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("runs/demo"), help="default: %(default)s"
+    )
     folder = parser.parse_args().output_dir
     # products this small gain nothing from more threads, which would wait for other work here
     torch.set_num_threads(1)

@@ -1,9 +1,12 @@
 """What `make demo` promises of ADePT, on fewer test rows."""
 
+import pytest
+
 from adept_llm.adapters import inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.data import Encoder
-from adept_llm.demo import MODEL
+from adept_llm.demo import MODEL, real
+from adept_llm.demo import __main__ as demo
 from adept_llm.demo.__main__ import MAX_LENGTH, METHODS, arguments, read, write_rows
 from adept_llm.demo.world import LABELS
 from adept_llm.evaluation.answers import AnswerMeasure
@@ -25,3 +28,15 @@ def test_adept_learns_the_demo_task_from_chance(tmp_path):
     )
     assert result.before["accuracy"] <= 0.6
     assert result.after["accuracy"] >= 0.85
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [(demo.main, "adept_llm.demo"), (real.main, "adept_llm.demo.real")],
+)
+def test_its_help_tells_how_it_is_started(program, name, monkeypatch, capsys):
+    """It called itself __main__.py."""
+    monkeypatch.setattr("sys.argv", ["__main__.py", "--help"])
+    with pytest.raises(SystemExit):
+        program()
+    assert capsys.readouterr().out.startswith(f"usage: python -m {name} [-h]")
