@@ -1,6 +1,7 @@
 """The recipes of one's own loop learn, leave an adapter, and go on; docs name what is public."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -83,6 +84,21 @@ def test_a_torch_loop_tunes_saves_loads_and_answers(rows, tmp_path, capsys):
 def test_accelerate_trains_the_same_loop(rows, tmp_path):
     recipe("own_accelerate").main(str(MODEL), str(rows), str(tmp_path), epochs=4)
     check(tmp_path, rows)
+
+
+def test_accelerate_trains_it_on_two_ranks_of_the_cpu(rows, tmp_path):
+    """As docs/clusters.md says; without the variable each of the two trains by itself."""
+    launch = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", *launch.split()]
+        + ["recipes/own_accelerate.py", str(MODEL), str(rows), str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("epoch")]
+    assert [line.split(":")[0] for line in lines] == ["epoch 1", "epoch 2"]
+    assert (tmp_path / "adapter_model.safetensors").is_file()
 
 
 def test_lightning_trains_it_and_keeps_small_checkpoints(rows, tmp_path):
