@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,8 @@ def main() -> None:
     encoder = Encoder(tokenizer, "plain", MAX_LENGTH)
     labels = tuple(f"\n{word}" for word in LABELS.values())
     write_rows(folder)
+    # where recipes/demo.yaml looks for it, also where the package was installed
+    shutil.copytree(MODEL, folder / "base", dirs_exist_ok=True)
     train, _ = encoder.encode_all(read(folder / "train.jsonl", labels))
     measure = AnswerMeasure.of(encoder, read(folder / "test.jsonl", labels), batch_size=100)
     results: dict[str, Result] = {}
@@ -78,7 +81,7 @@ def main() -> None:
         ],
     )  # fmt: skip
     print(f"merged into a stock Llama, its greedy answers: {sum(right) / len(right):.1%} right")
-    print(f"rows, adapters and the merged model: {folder}")
+    print(f"rows, base, adapters and the merged model: {folder}")
 
 
 def write_rows(folder: Path) -> None:

@@ -1,9 +1,12 @@
 """What `make demo` promises of ADePT, on fewer test rows."""
 
+from pathlib import Path
+
 import pytest
 
 from adept_llm.adapters import inject_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.cli.main import main as adept_llm
 from adept_llm.data import Encoder
 from adept_llm.demo import MODEL, real
 from adept_llm.demo import __main__ as demo
@@ -40,3 +43,15 @@ def test_its_help_tells_how_it_is_started(program, name, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         program()
     assert capsys.readouterr().out.startswith(f"usage: python -m {name} [-h]")
+
+
+def test_its_recipe_runs_where_there_is_no_checkout(tmp_path, monkeypatch, capsys):
+    """It named a folder of the repository, which an installed package has elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["demo", "--output_dir", "runs/demo"])
+    monkeypatch.setattr(demo, "METHODS", {"adept": demo.METHODS["adept"]})
+    monkeypatch.setattr(demo, "STEPS", 1)
+    demo.main()
+    recipe = Path(__file__).parents[2] / "recipes" / "demo.yaml"
+    assert adept_llm(["train", str(recipe), "--dry_run"]) == 0
+    assert "rows to train on" in capsys.readouterr().out
