@@ -3,7 +3,7 @@
 The loss is the mean over the target tokens of all processes, as it would be on one.
 """
 
-import sys
+import argparse
 
 import torch
 from accelerate import Accelerator
@@ -46,4 +46,8 @@ def main(base: str, rows: str, output_dir: str, epochs: int = 2) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("base", metavar="BASE", help="folder or name of the frozen model")
+    parser.add_argument("rows", metavar="ROWS.jsonl", help="rows to train on")
+    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder of the adapter")
+    main(**vars(parser.parse_args()))

@@ -1,6 +1,6 @@
 """ADePT as a LightningModule: python recipes/own_lightning.py BASE ROWS.jsonl OUTPUT_DIR."""
 
-import sys
+import argparse
 from typing import Any
 
 import lightning
@@ -60,4 +60,8 @@ def main(base: str, rows: str, output_dir: str, epochs: int = 2) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("base", metavar="BASE", help="folder or name of the frozen model")
+    parser.add_argument("rows", metavar="ROWS.jsonl", help="rows to train on")
+    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder of the adapter")
+    main(**vars(parser.parse_args()))

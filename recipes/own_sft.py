@@ -4,7 +4,7 @@ ROWS has TRL's columns: prompt and completion, or messages. Give the injected mo
 `peft_config`; packing and padding_free stay off: several texts in one row are refused.
 """
 
-import sys
+import argparse
 
 import torch
 from datasets import load_dataset
@@ -14,7 +14,9 @@ from trl import SFTConfig, SFTTrainer
 import adept_llm
 
 
-def main(base: str, rows: str, output_dir: str, steps: int = 200) -> SFTTrainer:
+def main(
+    base: str, rows: str, output_dir: str, steps: int = 200, resume: bool = False
+) -> SFTTrainer:
     """Tune and save."""
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     model = adept_llm.inject_adapter(
@@ -31,10 +33,15 @@ def main(base: str, rows: str, output_dir: str, steps: int = 200) -> SFTTrainer:
         processing_class=AutoTokenizer.from_pretrained(base),
         optimizers=(torch.optim.AdamW(adept_llm.parameter_groups(model, 0.03, 0.003)), None),
     )  # fmt: skip
-    trainer.train(resume_from_checkpoint="--resume" in sys.argv)
+    trainer.train(resume_from_checkpoint=resume)
     trainer.save_model()
     return trainer
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("base", metavar="BASE", help="folder or name of the frozen model")
+    parser.add_argument("rows", metavar="ROWS.jsonl", help="rows to train on")
+    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder of the adapter")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    main(**vars(parser.parse_args()))

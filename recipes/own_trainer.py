@@ -3,7 +3,7 @@
 Checkpoints, --resume and the best model work; a checkpoint holds the adapter, no row of the base.
 """
 
-import sys
+import argparse
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
@@ -12,7 +12,7 @@ from transformers import DataCollatorForSeq2Seq as Collator
 import adept_llm
 
 
-def main(base: str, rows: str, output_dir: str, steps: int = 200) -> Trainer:
+def main(base: str, rows: str, output_dir: str, steps: int = 200, resume: bool = False) -> Trainer:
     """Tune on all rows but the last tenth, which chooses the best checkpoint."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
@@ -40,10 +40,15 @@ def main(base: str, rows: str, output_dir: str, steps: int = 200) -> Trainer:
         data_collator=Collator(tokenizer),
         optimizers=(torch.optim.AdamW(adept_llm.parameter_groups(model, 0.03, 0.003)), None),
     )  # fmt: skip
-    trainer.train(resume_from_checkpoint="--resume" in sys.argv)
+    trainer.train(resume_from_checkpoint=resume)
     trainer.save_model()  # adept-llm evaluate, generate and merge take the folder
     return trainer
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("base", metavar="BASE", help="folder or name of the frozen model")
+    parser.add_argument("rows", metavar="ROWS.jsonl", help="rows to train on")
+    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder of the adapter")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    main(**vars(parser.parse_args()))

@@ -10,6 +10,10 @@ fail() {
     exit 2
 }
 
+# said once here, not in a traceback of each rank; -c alone would also look in this folder
+"$PYTHON" -c 'import sys; sys.path.pop(0); import adept_llm' 2>/dev/null ||
+    fail "$PYTHON has no adept_llm: activate its environment before sbatch, or set PYTHON in slurm/site.env"
+
 # Go on in FOLDER/NAME-JOB.log, unless sbatch was given another --output.  Slurm can neither make a
 # folder nor read the arguments, so each start begins in the file that #SBATCH --output names.
 log_to() {

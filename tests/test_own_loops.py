@@ -1,7 +1,10 @@
 """The recipes of one's own loop learn, leave an adapter, and go on; docs name what is public."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,18 @@ def rows(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def one_seed():
     torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("own_*.py")), ids=lambda p: p.stem)
+def test_without_arguments_a_recipe_tells_its_usage(path):
+    """They ended in an IndexError."""
+    if path.stem in ("own_lightning", "own_sft"):
+        pytest.importorskip({"own_lightning": "lightning", "own_sft": "trl"}[path.stem])
+    done = subprocess.run([sys.executable, path], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    usage, error = done.stderr.splitlines()[-2:]
+    assert usage.startswith(f"usage: {path.name}") and "BASE ROWS.jsonl OUTPUT_DIR" in usage
+    assert "required: BASE, ROWS.jsonl, OUTPUT_DIR" in error and "Traceback" not in done.stderr
 
 
 def loss_of(model, rows):
@@ -71,6 +86,21 @@ def test_accelerate_trains_the_same_loop(rows, tmp_path):
     check(tmp_path, rows)
 
 
+def test_accelerate_trains_it_on_two_ranks_of_the_cpu(rows, tmp_path):
+    """As docs/clusters.md says; without the variable each of the two trains by itself."""
+    launch = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", *launch.split()]
+        + ["recipes/own_accelerate.py", str(MODEL), str(rows), str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("epoch")]
+    assert [line.split(":")[0] for line in lines] == ["epoch 1", "epoch 2"]
+    assert (tmp_path / "adapter_model.safetensors").is_file()
+
+
 def test_lightning_trains_it_and_keeps_small_checkpoints(rows, tmp_path):
     pytest.importorskip("lightning")
     recipe("own_lightning").main(str(MODEL), str(rows), str(tmp_path), epochs=4)
@@ -80,7 +110,7 @@ def test_lightning_trains_it_and_keeps_small_checkpoints(rows, tmp_path):
     assert state and all(".offset." in name or ".prompt." in name for name in state)
 
 
-def test_stock_trainer_saves_resumes_and_takes_the_best(rows, tmp_path, monkeypatch):
+def test_stock_trainer_saves_resumes_and_takes_the_best(rows, tmp_path):
     """It died at its first save; now each file it writes is the adapter's."""
     own_trainer = recipe("own_trainer")
     trainer = own_trainer.main(str(MODEL), str(rows), str(tmp_path), steps=16)
@@ -95,8 +125,7 @@ def test_stock_trainer_saves_resumes_and_takes_the_best(rows, tmp_path, monkeypa
         for path in (tmp_path / later).iterdir():
             path.unlink()
         (tmp_path / later).rmdir()
-    monkeypatch.setattr("sys.argv", ["own_trainer.py", "--resume"])
-    again = own_trainer.main(str(MODEL), str(rows), str(tmp_path), steps=16)
+    again = own_trainer.main(str(MODEL), str(rows), str(tmp_path), steps=16, resume=True)
     ends = [
         [e["eval_loss"] for e in log if "eval_loss" in e][-1]
         for log in (whole, again.state.log_history)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters.layer import AdeptEmbedding, get_adapter
+from adept_llm.compat.cache import cache_of, given_cache
 from adept_llm.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _insert(
     ids: Tensor | None = given.get("input_ids")
     if ids is None or ids.is_meta or not ids.shape[1]:
         return None
-    cache = given.get("past_key_values")
+    cache = given_cache(given)
     if cache is not None and cache.get_seq_length():
         # of a cache that holds ids as they were given, the caller says what stands where
         return ((), _next(adapter, cache, given)) if hasattr(cache, "inserted_tokens") else None
@@ -84,7 +85,7 @@ def _take_off(model: Any, args: Any, output: Any) -> None:
         output.logits = logits[:, -length:]
     if (states := getattr(output, "hidden_states", None)) is not None:
         output.hidden_states = tuple(state[:, -length:] for state in states)
-    if (cache := getattr(output, "past_key_values", None)) is not None:
+    if (cache := cache_of(output)) is not None:
         cache.inserted_tokens = adapter.config.num_virtual_tokens
 
 
@@ -122,7 +123,7 @@ def _next(adapter: AdeptEmbedding, cache: Any, given: dict[str, Any]) -> dict[st
         fits = int(positions.flatten()[0]) == seen - m
     if not fits:
         raise InputError(
-            f"past_key_values: of its {seen} tokens {m} were inserted, so the {new} given now are "
+            f"cache: of its {seen} tokens {m} were inserted, so the {new} given now are "
             f"not what follows; give the new tokens alone, or {WAY_OUT} from the first call on"
         )
     if mask is not None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from adept_llm.compat.cache import given_cache
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -26,7 +28,7 @@ def _tell(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if input_ids is None:
         return
     if positions is None:
-        cache = kwargs.get("past_key_values")
+        cache = given_cache(kwargs)
         seen = cache.get_seq_length() if cache is not None else 0
         mask = kwargs.get("attention_mask")
         if mask is not None and mask.ndim == 2:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from adept_llm import __version__
+from adept_llm.cli.known_names import check_names
 from adept_llm.errors import InputError
 
 LOCAL_RANK = "--local_rank="  # which deepspeed puts in front of all that a user gives
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(page(arguments[0]).read_text("utf-8"), end="")
         return 0
     try:
+        check_names(arguments[0], arguments[1:])
         if arguments[0] not in WITHOUT_TORCH:
             quiet()
         module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")

@@ -8,8 +8,7 @@ flat, and start no faster: what is slow is the import of TrainingArguments.
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -24,6 +23,7 @@ from adept_llm.cli.argument_files import (
     with_entries,
 )
 from adept_llm.cli.help_page import Argument, render
+from adept_llm.cli.known_names import unknown_argument
 from adept_llm.cli.layouts import LAYOUTS, Layout
 from adept_llm.cli.main import LOCAL_RANK
 from adept_llm.errors import InputError
@@ -139,23 +139,6 @@ def mapping_arguments(kind: Any) -> list[str]:
         for name, hint in get_type_hints(kind).items()
         if any(one is dict or get_origin(one) is dict for one in (hint, *get_args(hint)))
     ]
-
-
-def unknown_argument(words: Sequence[str], known: Iterable[str]) -> str:
-    """What to say of words that belong to no argument: the first of them, and what is meant."""
-    first = next((word for word in words if word.startswith("-")), words[0])
-    name = first.partition("=")[0]
-    # each is known with hyphens too
-    close = get_close_matches(
-        name.replace("-", "_").replace("__", "--", 1),
-        [one for one in known if one.startswith("--") and "-" not in one[2:]],
-        1,
-    )
-    if close:
-        return f"arguments: {name} is unknown; did you mean {close[0]}?"
-    if not name.startswith("-"):
-        return f"arguments: {name!r} belongs to no argument; arguments are --name value"
-    return f"arguments: {name} is unknown; --help lists those that are known"
 
 
 def file_words(parser: _Parser, path: Path) -> tuple[list[str], list[Entry]]:

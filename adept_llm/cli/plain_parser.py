@@ -19,6 +19,10 @@ class PlainParser(argparse.ArgumentParser):
         super().__init__(prog=f"adept-llm {command}", allow_abbrev=False, **options)
         self.layout = LAYOUTS[command]
 
+    def names(self) -> list[str]:
+        """All of its arguments that have one, as they are written."""
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
     def error(self, message: str) -> NoReturn:
         """Instead of a page of usage.
 

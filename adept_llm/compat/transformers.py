@@ -4,9 +4,13 @@ Read in transformers 5.17.0 and 5.23.0.
 """
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from adept_llm.compat.cache import NEWER, OLDER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,6 +41,14 @@ def register_attention(name: str, function: Callable[..., Any]) -> None:
 def knows_attention(name: str) -> bool:
     """Whether a function is registered under a name; if it no longer is to be seen, never."""
     return name in AttentionInterface()
+
+
+def cache_argument() -> str:
+    """What a call of a model or of `generate` names its cache, see `cache`.
+
+    By the older name 5.24.0 takes it with a warning, by the newer one 5.23.0 does not know it.
+    """
+    return NEWER if NEWER in {one.name for one in fields(BaseModelOutputWithPast)} else OLDER
 
 
 def is_quantized(model: "PreTrainedModel") -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +41,10 @@ MAX_LENGTH = 64
 
 def main() -> None:
     """Train each method on 2,000 generated rows, test on 400, merge the ADePT model."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/demo"))
+    parser = argparse.ArgumentParser("python -m adept_llm.demo", description=__doc__)
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("runs/demo"), help="default: %(default)s"
+    )
     folder = parser.parse_args().output_dir
     # products this small gain nothing from more threads, which would wait for other work here
     torch.set_num_threads(1)
@@ -51,6 +54,8 @@ def main() -> None:
     encoder = Encoder(tokenizer, "plain", MAX_LENGTH)
     labels = tuple(f"\n{word}" for word in LABELS.values())
     write_rows(folder)
+    # where recipes/demo.yaml looks for it, also where the package was installed
+    shutil.copytree(MODEL, folder / "base", dirs_exist_ok=True)
     train, _ = encoder.encode_all(read(folder / "train.jsonl", labels))
     measure = AnswerMeasure.of(encoder, read(folder / "test.jsonl", labels), batch_size=100)
     results: dict[str, Result] = {}
@@ -76,7 +81,7 @@ def main() -> None:
         ],
     )  # fmt: skip
     print(f"merged into a stock Llama, its greedy answers: {sum(right) / len(right):.1%} right")
-    print(f"rows, adapters and the merged model: {folder}")
+    print(f"rows, base, adapters and the merged model: {folder}")
 
 
 def write_rows(folder: Path) -> None:

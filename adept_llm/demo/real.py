@@ -38,11 +38,14 @@ ASKED = 6
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Fetch, ask, tune, ask, merge, chat."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/real"))
+    about = (__doc__ or "").split("\n")[0]
+    parser = argparse.ArgumentParser("python -m adept_llm.demo.real", description=about)
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("runs/real"), help="default: %(default)s"
+    )
     parser.add_argument("--data_dir", type=Path, help="SST-2 as the hub names its files")
     parser.add_argument("--base", type=Path, help="a chat model's folder instead of SmolLM2's")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
     given = parser.parse_args(argv)
     began, folder = time.perf_counter(), given.output_dir
     logging.set_verbosity_error()

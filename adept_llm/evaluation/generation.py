@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from adept_llm.adapters import embedding_device
+from adept_llm.compat.transformers import cache_argument
 from adept_llm.errors import InputError
 from adept_llm.evaluation.head import rows_side_by_side
 from adept_llm.evaluation.prefixes import Prefixes
@@ -170,7 +171,7 @@ def _continue(
         out = cast(Any, model).generate(
             ids.to(device),
             attention_mask=mask.to(device),
-            past_key_values=cache,
+            **{cache_argument(): cache},
             generation_config=config,
             logits_processor=LogitsProcessorList([certainty]),
             streamer=streamer,

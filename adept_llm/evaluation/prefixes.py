@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from adept_llm.adapters import embedding_device, rows_of, several_of, virtual_token_ids
+from adept_llm.compat.cache import cache_of
 from adept_llm.packing.collator import left_pad
 
 if TYPE_CHECKING:
@@ -75,11 +76,12 @@ class Prefixes:
         device, places = embedding_device(self.model), range(len(self.virtual))
         ids, mask = (rows.to(device) for rows in self.rows(places))
         with torch.no_grad(), self.owned_by(places):
-            return self.model(
+            out = self.model(
                 input_ids=ids,
                 attention_mask=mask,
                 # models count pads otherwise
                 position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
                 use_cache=True,
                 logits_to_keep=1,
-            ).past_key_values
+            )
+        return cache_of(out)

@@ -12,7 +12,7 @@ from adept_llm.adapters import AdeptConfig
 from adept_llm.cli.layouts import LAYOUTS, TRAIN
 from adept_llm.cli.main import COMMANDS, main, page
 from adept_llm.cli.train import KINDS
-from adept_llm.cli.write_help import asked
+from adept_llm.cli.write_help import parser_of
 from adept_llm.training.arguments import IGNORED_BY_US, AdeptTrainingArguments
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_page_is_that_of_the_arguments(command):
     """A new argument, or another default, is not in the file until it is written anew."""
     written = page(command).read_text("utf-8")
-    assert written == asked(command), "run python -m adept_llm.cli.write_help"
+    assert written == parser_of(command).format_help(), "run python -m adept_llm.cli.write_help"
     assert "example" in written and max(map(len, written.splitlines())) <= 100
 
 

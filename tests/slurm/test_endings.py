@@ -169,6 +169,15 @@ def test_a_job_that_cannot_start_says_how_in_one_line(slurm, folder, tmp_path, s
     assert said.format(cwd=tmp_path) in line
 
 
+def test_a_python_without_the_package_is_told_in_one_line(slurm, folder):
+    """The environment that was not activated; it was a traceback of each rank."""
+    job = Job(slurm, folder, "bare", PYTHON="/usr/bin/python3", PYTHONPATH="")
+    slurm.wait_for_end(job.id, "FAILED")
+    (log,) = folder.glob(f"*-{job.id}.out")
+    (line,) = log.read_text().splitlines()
+    assert line.startswith("error: /usr/bin/python3 has no adept_llm: activate its environment")
+
+
 @pytest.mark.parametrize("name", ["srun", "torchrun", "deaf"])
 def test_a_job_at_its_time_limit_goes_on(timed_out, name):
     # on a busy machine a start so close to its limit may be told to stop before it has begun
