@@ -1,5 +1,6 @@
 """What a figure depends on: date, machine, versions, and the code that was measured."""
 
+import importlib.metadata
 import platform
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ def facts() -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "hardware": hardware(),
-        "versions": versions(),
+        "versions": {**versions(), "peft": importlib.metadata.version("peft")},
         "revision": git_revision() or "unknown",
     }
 
