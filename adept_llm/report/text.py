@@ -12,6 +12,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "_": r"\_", "%": r"\%", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "·": r"\textperiodcentered{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}",  # a dash in the usual fonts
 }  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -76,11 +78,11 @@ def test_the_number_of_seeds_is_told_where_it_is_one():
 
 
 def test_latex_escapes_what_latex_would_read():
-    hostile = r"50%_of $x^2$ & {a}\b #1 ~ <"
+    hostile = r"50%_of $x^2$ & {a}\b #1 ~ <|"
     escaped = latex_text(hostile)
     # each special character stands behind a backslash, or is part of a command with {}
     left = re.sub(r"\\text[a-z]+\{\}|\\[{}$&#_%]", "", escaped)
-    assert not set(left) & set(r"\{}$&#_%~^<>"), escaped
+    assert not set(left) & set(r"\{}$&#_%~^<>|"), escaped
     text = latex(compare(*measured("x_y", 0.8, 0.9), *measured("dept", 0.7)))
     assert r"x\_y & \textbf{85.0\,$\pm$\,7.1} \\" in text
     assert r"dept & 70.0 \\" in text
@@ -88,6 +90,31 @@ def test_latex_escapes_what_latex_would_read():
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 1
     assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
     assert "%" not in re.sub(r"^%.*$|\\%", "", text, flags=re.M)
+
+
+def has_booktabs():
+    if not (shutil.which("pdflatex") and shutil.which("kpsewhich")):
+        return False
+    return not subprocess.run(["kpsewhich", "-must-exist", "booktabs.sty"]).returncode
+
+
+@pytest.mark.skipif(not has_booktabs(), reason="no pdflatex with booktabs")
+def test_latex_is_compiled(tmp_path):
+    """With the one package that its first line names, whatever runs and tasks are called."""
+    odd = r"a_b 50% $x^2$ & {c}\d #1 ~ <|> · é ± --"
+    runs = [*measured("adept", 0.8, 0.9), *measured(odd, 0.7, task="rte"), *measured("dept", 0.7)]
+    text = latex(compare(*runs, *measured("dpt", 0.5, test=False)))
+    (package,) = re.findall(r"^% (\\usepackage\{.*\})$", text, re.M)
+    (tmp_path / "table.tex").write_text(text)
+    (tmp_path / "paper.tex").write_text(
+        rf"\documentclass{{article}}{package}\begin{{document}}\input{{table}}\end{{document}}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=tmp_path, capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").is_file() and "Missing character" not in done.stdout
 
 
 def test_csv_has_a_line_for_each_group_split_and_metric():
