@@ -238,7 +238,7 @@ LAYOUTS = {
     "doctor": Layout(
         usage="adept-llm doctor ..",
         about="One line for each thing that a run needs of this machine, with a fix where it "
-        "lacks. The exit code is 0 where nothing fails, else 2.",
+        "is missing. The exit code is 0 if nothing fails, otherwise 2.",
         examples=(
             "adept-llm doctor --fix_hints --model_name_or_path meta-llama/Llama-2-7b-hf",
             "torchrun --nproc_per_node 8 -m adept_llm.cli.main doctor --ranks 8",
