@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(page(arguments[0]).read_text("utf-8"), end="")
         return 0
     try:
-        check_names(arguments[0], arguments[1:])
+        words = arguments[1:]
+        check_names(arguments[0], words[1:] if words and words[0].startswith(LOCAL_RANK) else words)
         if arguments[0] not in WITHOUT_TORCH:
             quiet()
         module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")

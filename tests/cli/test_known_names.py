@@ -91,3 +91,9 @@ def test_it_waits_for_no_library():
 def test_a_command_of_plain_arguments_tells_the_nearest_too(capsys):
     assert main(["report", "runs", "--outptu", "x.md"]) == 2
     assert "did you mean --output?" in capsys.readouterr().err
+
+
+def test_what_deepspeed_puts_in_front_is_not_the_users(capsys):
+    """Its launcher tells each rank its number, whatever the command."""
+    assert main(["--local_rank=0", "evaluate", "--adapter", "none", "--nonsense", "1"]) == 2
+    assert "--nonsense is unknown" in capsys.readouterr().err
