@@ -32,8 +32,7 @@ from adept_llm.adapters.initializers import vocab_rows
 from adept_llm.adapters.injection import attach, describe_table
 from adept_llm.base.loading import load_model
 from adept_llm.data import Encoded
-from adept_llm.packing import Batch, PackedLayout, make_batcher, summed_loss
-from adept_llm.packing.attention import prepared_mask
+from adept_llm.packing import Batch, joined_batch, make_batcher, summed_loss
 
 M, R = 20, 39
 RATES = ((0.1, 0.003), (0.03, 0.001), (0.01, 0.01), (0.3, 0.0003))  # of prompt and offset
@@ -71,36 +70,15 @@ def optimizers(model: Any) -> dict[str, torch.optim.Optimizer]:
     }
 
 
-def joined(batches: Sequence[Batch]) -> dict[str, Any]:
-    """Packed rows, one behind another, as the model's inputs."""
-    inputs = [batch["inputs"] for batch in batches]
-    layouts: list[PackedLayout] = [one["packed_layout"] for one in inputs]
-    lengths: list[int] = []
-    parents: list[int] = []
-    keep, before = [], 0
-    for layout, one in zip(layouts, inputs, strict=True):
-        parents += [-1 if parent < 0 else parent + len(lengths) for parent in layout.parents]
-        lengths += layout.lengths
-        keep.append(one["logits_to_keep"] + before)
-        before += sum(layout.lengths)
-    return {
-        "input_ids": torch.cat([one["input_ids"] for one in inputs], 1),
-        "position_ids": torch.cat([one["position_ids"] for one in inputs], 1),
-        "attention_mask": prepared_mask(),
-        "packed_layout": PackedLayout(tuple(lengths), tuple(parents)),
-        "logits_to_keep": torch.cat(keep),
-    }
-
-
 def step_together(
     model: Any, steppers: dict[str, torch.optim.Optimizer], batches: dict[str, Batch]
 ) -> Losses:
     """One step of all adapters by one pass; their losses."""
-    inputs = joined(list(batches.values()))
+    row = joined_batch(list(batches.values()))
     spans = [batch["inputs"]["input_ids"].shape[1] for batch in batches.values()]
     labels = [batch["labels"] for batch in batches.values()]
     with rows_of(model, list(batches), spans):
-        logits = model(**inputs, use_cache=False).logits[0]
+        logits = model(**row["inputs"], use_cache=False).logits[0]
     parts = logits.split([len(own) for own in labels])
     losses = [summed_loss(p, own) / len(own) for p, own in zip(parts, labels, strict=True)]
     torch.stack(losses).sum().backward()

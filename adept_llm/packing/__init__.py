@@ -7,11 +7,12 @@ from adept_llm.packing.collator import (
     Batch,
     EncodedExample,
     computed_tokens,
+    joined_batch,
     packed_batch,
     padded_batch,
 )
 from adept_llm.packing.layout import PackedLayout
-from adept_llm.packing.losses import summed_loss, token_losses
+from adept_llm.packing.losses import has_plain_head, summed_loss, token_losses
 
 __all__ = [
     "IGNORED",
@@ -21,6 +22,8 @@ __all__ = [
     "EncodedExample",
     "PackedLayout",
     "computed_tokens",
+    "has_plain_head",
+    "joined_batch",
     "make_batcher",
     "packed_batch",
     "padded_batch",

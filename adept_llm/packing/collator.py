@@ -103,6 +103,26 @@ def packed_batch(virtual_token_ids: Sequence[int], examples: Sequence[EncodedExa
     }
 
 
+def joined_batch(batches: Sequence[Batch]) -> Batch:
+    """Packed batches as one row, [P_1 | x.. | P_2 | x..], in which none sees another."""
+    inputs = [batch["inputs"] for batch in batches]
+    sizes = [one["input_ids"].shape[1] for one in inputs]
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    keep = [one["logits_to_keep"] + start for one, start in zip(inputs, starts, strict=True)]
+    return {
+        "inputs": {
+            "input_ids": torch.cat([one["input_ids"] for one in inputs], 1),
+            "position_ids": torch.cat([one["position_ids"] for one in inputs], 1),
+            "attention_mask": prepared_mask(),
+            "packed_layout": PackedLayout.side_by_side([one["packed_layout"] for one in inputs]),
+            "logits_to_keep": torch.cat(keep),
+        },
+        "labels": torch.cat([batch["labels"] for batch in batches]),
+        "example_ids": [each for batch in batches for each in batch["example_ids"]],
+        "num_text_tokens": sum(batch["num_text_tokens"] for batch in batches),
+    }
+
+
 def padded_batch(
     virtual_token_ids: Sequence[int], examples: Sequence[EncodedExample], pad_token_id: int = 0
 ) -> Batch:

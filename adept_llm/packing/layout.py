@@ -37,6 +37,16 @@ class PackedLayout:
         """[P | x_1 | .. | x_B] with lengths m and len(x_i); m may be 0."""
         return cls((prefix_length, *lengths), (-1,) + (0,) * len(lengths))
 
+    @classmethod
+    def side_by_side(cls, layouts: Sequence["PackedLayout"]) -> "PackedLayout":
+        """One row of several, none of which sees another."""
+        lengths: list[int] = []
+        parents: list[int] = []
+        for layout in layouts:
+            parents += [-1 if parent < 0 else parent + len(lengths) for parent in layout.parents]
+            lengths += layout.lengths
+        return cls(tuple(lengths), tuple(parents))
+
     @cached_property
     def starts(self) -> tuple[int, ...]:
         """Place of each segment's first token in the row."""

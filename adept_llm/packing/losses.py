@@ -56,7 +56,7 @@ def token_losses(model: Any, inputs: Mapping[str, Any], labels: Tensor) -> Tenso
     # ranks that hold a slice each must gather alike, whatever the size of their batches
     sharded = is_sharded(own.get_output_embeddings().weight)
     few = labels.numel() * vocabulary <= MOST_LOGITS and not sharded
-    if few or not _has_plain_head(own, inputs):
+    if few or not has_plain_head(own, inputs["input_ids"].device):
         return _losses(model(**inputs, use_cache=False).logits, labels)
     hidden, _ = _hidden_states(model, own, inputs)
     hidden = hidden[:, inputs["logits_to_keep"]].reshape(labels.numel(), -1)
@@ -113,16 +113,17 @@ def _hidden_states(model: Any, own: Any, inputs: Mapping[str, Any]) -> tuple[Ten
     return found[0], logits
 
 
-def _has_plain_head(own: Any, inputs: Mapping[str, Any]) -> bool:
+def has_plain_head(own: Any, device: torch.device) -> bool:
     """Whether logits are the frozen head of the hidden states and nothing else; tried on a word.
 
-    Gemma-2 soft-caps its logits, Cohere scales them.
+    Gemma-2 soft-caps its logits, Cohere scales them. It is tried once; a model with several
+    adapters has to be asked within `only`, and is known from then on.
     """
     if own not in _plain:
         with torch.no_grad():
             # alone in its row a word would get P in front of it
             one = virtual_token_ids(own)[:1] or [0]
-            word = {"input_ids": torch.tensor([one], device=inputs["input_ids"].device)}
+            word = {"input_ids": torch.tensor([one], device=device)}
             hidden, logits = _hidden_states(own, own, word)
             with _head(own) as head:
                 found = head(hidden)

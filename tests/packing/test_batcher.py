@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adept_llm import InputError, get_adapter
-from adept_llm.packing import Batcher, make_batcher, token_losses
+from adept_llm.packing import Batcher, joined_batch, make_batcher, token_losses
 from tests.builders import adapted, make_examples
 
 EXAMPLES = make_examples([(3, 2), (9, 1), (1, 4)])
@@ -81,3 +81,16 @@ def test_the_head_reads_rows_that_lie_side_by_side(packing):
     batch = make_batcher(model, packing)(make_examples([(3, 2), (9, 1)]))
     loss = token_losses(model, batch["inputs"], batch["labels"]).sum()
     assert loss.requires_grad and all(rows.is_contiguous() for rows in read)
+
+
+def test_joined_batches_are_one_row_in_which_none_sees_another():
+    """The losses of each are those of its own row, whatever stands beside it."""
+    model = adapted("llama-grouped")
+    batcher = make_batcher(model)
+    batches = [batcher(EXAMPLES), batcher(EXAMPLES[:1]), batcher(make_examples([(2, 3)], seed=5))]
+    row = joined_batch(batches)
+    found = token_losses(model, row["inputs"], row["labels"])
+    alone = [token_losses(model, one["inputs"], one["labels"]) for one in batches]
+    torch.testing.assert_close(found, torch.cat(alone))
+    assert row["example_ids"] == ["0", "1", "2", "0", "0"]
+    assert row["num_text_tokens"] == sum(one["num_text_tokens"] for one in batches)
