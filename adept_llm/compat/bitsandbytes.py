@@ -17,3 +17,13 @@ def keep_gradients_right(model: torch.nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+
+
+def kept_beside_weights(model: torch.nn.Module) -> list[Any]:
+    """What copies of a model must share with it besides parameters and buffers.
+
+    The first call of Linear8bitLt moves the weight's numbers (`CB`, `SCB`) into its `state`: a copy
+    of the layer over the same weight would find none. If `init_8bit_state` is renamed, it does.
+    """
+    layers: list[Any] = [one for one in model.modules() if hasattr(one, "init_8bit_state")]
+    return [layer.state for layer in layers]
