@@ -21,6 +21,7 @@ NAMES = {
     "safe_set_full_fp32_param", "safe_get_full_optimizer_state", "safe_set_full_optimizer_state",
     "fp32_partitioned_groups_flat", "single_partition_of_fp32_groups",
     "_hp_optimizer_states_linked", "_lazy_init_hp_params_optimizer_state", "__compatible_ops__",
+    "_shared_state", "init_8bit_state",
 }  # fmt: skip
 # what compat has no need of, and others must not look at either
 SHUNNED = {"_attn_implementation", "ALL_ATTENTION_FUNCTIONS", "ALL_MASK_ATTENTION_FUNCTIONS"}
