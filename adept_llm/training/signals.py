@@ -13,7 +13,7 @@ is:
 
 import atexit
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -42,11 +42,16 @@ class Stopped(BaseException):
 class StopOnSignal(TrainerCallback):
     """Ends a run behind a checkpoint when any rank has received a signal.
 
+    Args:
+        noted_only: signals are told by `note`, and raise nothing by themselves: for a run in
+            another thread than the one that Python interrupts.
+
     Attributes:
         stopped: Name of the signal that ended the training, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, noted_only: bool = False) -> None:
+        self.noted_only = noted_only
         self.stopped: str | None = None
         self._received = 0
         self._at_once = False
@@ -60,7 +65,7 @@ class StopOnSignal(TrainerCallback):
             at_once: raise `Stopped` where a signal arrives before the first training step.
         """
         self._at_once = at_once
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self._before = {number: signal.signal(number, self.note) for number in SIGNALS}
 
     def uninstall(self) -> None:
         """Give the signals back."""
@@ -85,12 +90,12 @@ class StopOnSignal(TrainerCallback):
         if self.stopped:
             raise Stopped(self.stopped)
         before, hook = self._at_once, None
-        if self._group is None:
+        if self._group is None and not self.noted_only:
             self._at_once = True
         else:
             hook = model.register_forward_pre_hook(self._before_batch, with_kwargs=True)
         try:
-            self._check()
+            self.check()
             yield
         finally:
             self._at_once = before
@@ -119,13 +124,23 @@ class StopOnSignal(TrainerCallback):
         if self.stopped and state.epoch != int(state.epoch):
             control.should_evaluate = control.should_save = False
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None = None) -> None:
+        """Take a signal, as its handler.
+
+        Raises:
+            Stopped: where nothing has to be saved.
+        """
         self._received = self._received or number
         if self._at_once:
             self._at_once = False  # one exception is enough
             raise Stopped(signal.Signals(self._received).name)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Break off here, on all ranks, where a signal has been noted.
+
+        Raises:
+            Stopped: naming it.
+        """
         if received := self._agreed():
             raise Stopped(signal.Signals(received).name)
 
@@ -133,7 +148,7 @@ class StopOnSignal(TrainerCallback):
         ids = kwargs.get("input_ids", args[0] if args else None)
         # not at the steps of decoding, whose number may differ from rank to rank
         if ids is None or ids.shape[1] > 1:
-            self._check()
+            self.check()
 
     def _agreed(self) -> int:
         """The largest signal that any rank has received, 0 for none."""
@@ -141,6 +156,22 @@ class StopOnSignal(TrainerCallback):
         if self._group is not None:
             dist.all_reduce(received, dist.ReduceOp.MAX, group=self._group)
         return int(received.item())
+
+
+@contextmanager
+def noted_by_all(stops: Sequence[StopOnSignal]) -> Iterator[None]:
+    """Let all of these note what arrives meanwhile."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        for stop in stops:
+            stop.note(number)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def ignore_at_exit() -> None:

@@ -10,7 +10,8 @@ import torch.distributed as dist
 from transformers import TrainerControl
 
 from adept_llm.training import signals
-from adept_llm.training.signals import SIGNALS, StopOnSignal
+from adept_llm.training.signals import SIGNALS, StopOnSignal, Stopped, noted_by_all
+from tests.builders import small_model
 
 
 @pytest.fixture
@@ -102,3 +103,18 @@ def test_one_process_makes_no_group(stop, monkeypatch):
     monkeypatch.setattr(signals.dist, "new_group", lambda backend: pytest.fail("no ranks"))
     stop.on_train_begin(None, None, None)
     assert end_of_step(stop, 1) == (False, False)
+
+
+def test_what_is_noted_for_several_runs_breaks_an_evaluation_off_at_its_next_batch():
+    """Their threads are not the one that Python interrupts, so each looks by itself."""
+    stops, model, read = [StopOnSignal(noted_only=True) for _ in range(2)], small_model("llama"), []
+    before = signal.getsignal(signal.SIGTERM)
+    with noted_by_all(stops):
+        with pytest.raises(Stopped), stops[0].evaluating(model):
+            for n in range(3):
+                if n == 1:
+                    send(signal.SIGTERM)  # raises nothing by itself
+                model(torch.tensor([[3, 4]]))
+                read.append(n)
+    assert read == [0] and signal.getsignal(signal.SIGTERM) is before
+    assert end_of_step(stops[1], 2) == (True, True) and stops[1].stopped == "SIGTERM"
