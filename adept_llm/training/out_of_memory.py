@@ -26,12 +26,16 @@ def explained(args: AdeptTrainingArguments, estimated: Estimated, sizes: Sizes) 
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise InputError(advice(args, estimated, *sizes())) from error
-    except RuntimeError as error:
-        if CPU_ALLOCATOR not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_full(error):
             raise
         raise InputError(advice(args, estimated, *sizes())) from error
+
+
+def is_full(error: Exception) -> bool:
+    """Whether memory ran out."""
+    full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return full or CPU_ALLOCATOR in str(error)
 
 
 def advice(args: AdeptTrainingArguments, estimated: Estimated, largest: int, longest: int) -> str:

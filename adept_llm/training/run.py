@@ -27,7 +27,7 @@ from adept_llm.training.log_file import LOG_FILE, LogFile, read_losses
 from adept_llm.training.peak_memory import peak_memory_gb, start_counting
 from adept_llm.training.progress import make_progress
 from adept_llm.training.signals import StopOnSignal, Stopped
-from adept_llm.training.trainer import AdeptTrainer
+from adept_llm.training.trainer import AdeptTrainer, LossOf, loss_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -100,6 +100,7 @@ def run(
     record: RunRecord | None = None,
     stop: StopOnSignal | None = None,
     test: Numbers | None = None,
+    loss_of: LossOf = loss_alone,
 ) -> tuple[AdeptTrainer, Result]:
     """Measure, train, save, measure; the model is left with the best or last adapter.
 
@@ -113,6 +114,7 @@ def run(
             made of it.
         stop: with the signals in its hands; by default they are taken over here.
         test: what is measured once, of the trained model.
+        loss_of: as in `AdeptTrainer`.
 
     Returns:
         The trainer, and the numbers; `stopped` tells whether the run has come to its end. The
@@ -126,8 +128,9 @@ def run(
     stop = stop or StopOnSignal()
     if own:
         stop.install()
+    callbacks = [stop, LogFile()]
     trainer = AdeptTrainer(
-        model, args, train, batcher, measure, record, stop, callbacks=[stop, LogFile()]
+        model, args, train, batcher, measure, record, stop, loss_of, callbacks=callbacks
     )
     start_counting(args.device)
     start = MeasureAtStart(trainer)

@@ -1,5 +1,6 @@
 """A thin Trainer: two learning rates, a token-weighted loss, checkpoints of trained values only."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -19,6 +20,14 @@ from adept_llm.training.peak_memory import peak_memory_gb
 from adept_llm.training.progress import Speed
 from adept_llm.training.signals import StopOnSignal, Stopped
 
+LossOf = Callable[[Any, Batch], Tensor]
+"""(model, micro-batch) -> the sum of the targets' cross-entropies."""
+
+
+def loss_alone(model: Any, batch: Batch) -> Tensor:
+    """By a pass of the model's own."""
+    return token_losses(model, batch["inputs"], batch["labels"]).sum()
+
 
 class AdeptTrainer(ResumableTrainer):
     """Trainer for an injected model.
@@ -31,6 +40,7 @@ class AdeptTrainer(ResumableTrainer):
         measure: called where Trainer would evaluate; its main metric finds the best checkpoint.
         record: of the run so far, laid into its checkpoints.
         stop: what a signal is told to; None where signals are not looked at.
+        loss_of: gives a micro-batch's loss; runs that train at once have it by a common pass.
     """
 
     args: AdeptTrainingArguments
@@ -45,6 +55,7 @@ class AdeptTrainer(ResumableTrainer):
         measure: Measure | None = None,
         record: RunRecord | None = None,
         stop: StopOnSignal | None = None,
+        loss_of: LossOf = loss_alone,
         **kwargs: Any,
     ) -> None:
         # "loss" is Trainer's own default
@@ -64,6 +75,7 @@ class AdeptTrainer(ResumableTrainer):
         self.measure = measure
         self.record = record
         self.stop = stop
+        self.loss_of = loss_of
         self.speed = Speed()
         self._used_rates: dict[str, float] = {}
         self.add_callback(self.speed)
@@ -143,7 +155,7 @@ class AdeptTrainer(ResumableTrainer):
         labels, example_ids = inputs["labels"], inputs["example_ids"]
         self._used_rates = self.learning_rates()
         self.speed.count(len(example_ids), inputs["num_text_tokens"])
-        total = token_losses(model, inputs["inputs"], labels).sum()
+        total = self.loss_of(model, inputs)
         if not torch.isfinite(total):
             rates = ", ".join(f"{k} {v:.3g}" for k, v in self._used_rates.items())
             raise InputError(
