@@ -220,8 +220,8 @@ LAYOUTS = {
         end="--help_all shows the adapter's other arguments.",
     ),
     "sweep": Layout(
-        usage="adept-llm sweep FILE.yaml [--output_dir FOLDER] [--parallel N | --slurm OPTIONS] "
-        "[--NAME VALUE ..]",
+        usage="adept-llm sweep FILE.yaml [--output_dir FOLDER] [--parallel N] [--concurrent K] "
+        "[--slurm OPTIONS] [--NAME VALUE ..]",
         about="Search over arguments, and the chosen setting with several seeds; stopped, the same "
         "command goes on. All other words are arguments of every run; docs/sweep.md describes the "
         "file.",

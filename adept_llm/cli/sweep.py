@@ -19,6 +19,7 @@ from adept_llm.cli.columns import format_columns
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.plain_parser import PlainParser
 from adept_llm.cli.train import KINDS, settle
+from adept_llm.cli.train_together import Parsed, check_alike
 from adept_llm.errors import InputError
 from adept_llm.sweep.launchers import Launcher, LocalLauncher, SlurmLauncher
 from adept_llm.sweep.plan import SweepPlan
@@ -38,13 +39,22 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--output_dir", help="folder of the runs")
     parser.add_argument("--parallel", type=int, help="runs side by side; default: one a GPU, or 1")
+    parser.add_argument(
+        "--concurrent", type=int, metavar="K", help="runs that train at once on one base"
+    )
     parser.add_argument("--slurm", metavar="OPTIONS", help="as arrays; '--gres=gpu:1 --time=60'")
     given, words = parser.parse_known_args(argv)
     plan = read_plan(given.file, given.output_dir, words)
     check_writable(plan.output_dir)
+    launch = launcher(given.parallel, given.slurm, given.concurrent)
+    concurrent = (given.concurrent or 1) > 1
     if plan.program == "train" and "deepspeed" not in plan.arguments:  # which needs ranks
-        check_arguments(plan)
-    print(format_outcome(plan, sweep(plan, launcher(given.parallel, given.slurm))))
+        parsed = check_arguments(plan)
+        if concurrent:
+            check_alike(parsed)
+    elif concurrent:
+        raise InputError("concurrent: goes with 'program: train', and without deepspeed")
+    print(format_outcome(plan, sweep(plan, launch)))
 
 
 def read_plan(file: Path, output_dir: str | None, words: Sequence[str]) -> SweepPlan:
@@ -89,8 +99,8 @@ def to_mapping(words: Sequence[str]) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
-def check_arguments(plan: SweepPlan) -> None:
-    """Refuse what no run of the plan could begin with.
+def check_arguments(plan: SweepPlan) -> list[Parsed]:
+    """Refuse what no run of the plan could begin with; what each argument's values come to.
 
     Raises:
         InputError: as `adept-llm train` does.
@@ -99,18 +109,24 @@ def check_arguments(plan: SweepPlan) -> None:
     others = [
         first | {name: value} for name in first for value in plan.search[name] if value is not None
     ]
+    parsed = []
     for setting in [*(others or [first]), *(first | dict(one) for one in plan.settings)]:
         run = Run.of(plan, setting, plan.search_seeds[0], plan.final, "check")
-        parse(KINDS, [*run.words, "--output_dir", str(run.folder)], settle)
+        parsed.append(parse(KINDS, [*run.words, "--output_dir", str(run.folder)], settle))
+    return parsed
 
 
-def launcher(parallel: int | None, slurm: str | None) -> Launcher:
+def launcher(parallel: int | None, slurm: str | None, concurrent: int | None = None) -> Launcher:
     """Where the runs are computed: GPUs are dealt out, several runs to one where they must.
 
     Raises:
         InputError: for choices that exclude each other.
     """
+    if concurrent is not None and concurrent < 1:
+        raise InputError(f"concurrent: {concurrent} trains none; give 2 or more")
     if slurm is not None:
+        if concurrent is not None:
+            raise InputError("concurrent: an array has a task for each run; leave it out")
         if parallel is not None:
             raise InputError("parallel: Slurm decides how many run; leave it out")
         return SlurmLauncher(tuple(slurm.split()))
@@ -119,7 +135,8 @@ def launcher(parallel: int | None, slurm: str | None) -> Launcher:
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = shown.split(",") if shown else [str(n) for n in range(torch.cuda.device_count())]
     places = parallel or len(gpus) or 1
-    return LocalLauncher(tuple(gpus[n % len(gpus)] if gpus else "" for n in range(places)))
+    devices = tuple(gpus[n % len(gpus)] if gpus else "" for n in range(places))
+    return LocalLauncher(devices, concurrent or 1)
 
 
 def format_outcome(plan: SweepPlan, outcome: Outcome) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 from transformers.utils import logging
@@ -41,6 +40,7 @@ from adept_llm.packing import make_batcher
 from adept_llm.record import FREE_TEXT, LABELS, BaseRecord, DataRecord, RunRecord
 from adept_llm.tasks import get_task
 from adept_llm.training.arguments import AdeptTrainingArguments, DataArguments, ModelArguments
+from adept_llm.training.concurrent import Member
 from adept_llm.training.data import read_test, read_validation, train_source
 from adept_llm.training.launch import (
     adopt_slurm_ranks,
@@ -55,9 +55,7 @@ from adept_llm.training.reference import ReferenceArguments, adopt
 from adept_llm.training.run import run
 from adept_llm.training.run_folder import claimed, clear, is_finished
 from adept_llm.training.signals import STOPPED, StopOnSignal, Stopped, ignore_at_exit
-
-if TYPE_CHECKING:
-    pass
+from adept_llm.training.trainer import loss_alone
 
 KINDS = (ModelArguments, AdeptConfig, DataArguments, AdeptTrainingArguments, ReferenceArguments)
 
@@ -88,8 +86,17 @@ def main(argv: Sequence[str]) -> int:
             watching.set()
 
 
-def train(argv: Sequence[str], stop: StopOnSignal) -> int:
+def train(
+    argv: Sequence[str],
+    stop: StopOnSignal,
+    member: Member | None = None,
+) -> int:
     """The same, with the signals in hand.
+
+    Args:
+        argv: words of the command line.
+        stop: with the signals.
+        member: of runs that train at once on one base; None for a run alone.
 
     Raises:
         Stopped: by a signal before the first step.
@@ -108,7 +115,7 @@ def train(argv: Sequence[str], stop: StopOnSignal) -> int:
         if done := agreed(lambda: is_finished(folder, resume, overwrite)):
             say(args, done)
             return 0
-        return train_in(folder, base, config, data, args, reference, stop)
+        return train_in(folder, base, config, data, args, reference, stop, member=member)
 
 
 def train_in(
@@ -120,6 +127,7 @@ def train_in(
     reference: ReferenceArguments,
     stop: StopOnSignal,
     dry_run: bool = False,
+    member: Member | None = None,
 ) -> int:
     """One run in a folder of its own; a dry one ends where the weights would be read."""
     model_config = check_base(base, config, data, args)
@@ -160,7 +168,8 @@ def train_in(
         leave_together()
         return 0
 
-    model = load_model(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
+    load = member.load if member else load_model
+    model = load(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
     model = inject_adapter(
         model, config, tokenizer, gather=gathered, revision=commit_of(model.config)
     )
@@ -171,8 +180,9 @@ def train_in(
         clear(folder)
     needs = partial(needs_of, base, config, data, args, model_config)
     sizes = partial(sizes_of, args, config, train, steps, batcher.packed)
+    loss_of = member.loss_of if member else loss_alone
     with explained(args, needs, sizes):
-        _, result = run(model, args, train, batcher, measure, record, stop, test)
+        _, result = run(model, args, train, batcher, measure, record, stop, test, loss_of)
     if result.stopped:
         say(
             args,

@@ -19,6 +19,7 @@ from adept_llm.sweep.runs import OUTPUT_FILE, Run
 POLL = 0.2  # seconds
 SCRIPT = "slurm/sweep.sbatch"
 GRID_FILE = "grid.txt"
+TOGETHER = "adept_llm.cli.train_together"
 log = logging.getLogger(__name__)
 
 
@@ -34,11 +35,13 @@ class LocalLauncher:
     """Processes of this machine.
 
     Attributes:
-        devices: One for each run that is to be side by side: its CUDA_VISIBLE_DEVICES, '' for
+        devices: One for each process that is to be side by side: its CUDA_VISIBLE_DEVICES, '' for
             what is set anyway.
+        concurrent: So many runs of `train` are one process, and train at once on one base.
     """
 
     devices: tuple[str, ...] = ("",)
+    concurrent: int = 1
 
     def __call__(self, runs: Sequence[Run]) -> None:
         """Start the next as one ends, none after one that failed.
@@ -46,8 +49,8 @@ class LocalLauncher:
         Broken off, it tells those that run, and waits for them. They are in sessions of their own,
         so that a signal reaches them once, and by this way.
         """
-        waiting = list(runs)
-        running: dict[int, tuple[Run, subprocess.Popen[bytes]]] = {}
+        waiting = groups(runs, self.concurrent)
+        running: dict[int, tuple[Sequence[Run], subprocess.Popen[bytes]]] = {}
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             while waiting or running:
@@ -55,11 +58,12 @@ class LocalLauncher:
                     if waiting and place not in running:
                         running[place] = (waiting[0], start(waiting.pop(0), device))
                 time.sleep(POLL)
-                for place, (run, process) in list(running.items()):
+                for place, (group, process) in list(running.items()):
                     if process.poll() is not None:
                         del running[place]
-                        log.info("%s", run)
-                        if run.failed():
+                        for run in group:
+                            log.info("%s", run)
+                        if any(run.failed() for run in group):
                             waiting.clear()  # mostly they would fail alike
         finally:
             for _, process in running.values():
@@ -69,13 +73,25 @@ class LocalLauncher:
             signal.signal(signal.SIGTERM, before)
 
 
-def start(run: Run, device: str = "") -> subprocess.Popen[bytes]:
-    """A process of a run, whose words go to a file in its folder."""
-    run.prepare()
+def groups(runs: Sequence[Run], size: int) -> list[Sequence[Run]]:
+    """So many runs of `train` at a time; those of another program each by itself."""
+    together = [run for run in runs if run.program == "train"]
+    alone = [[run] for run in runs if run.program != "train"]
+    return [*(together[n : n + size] for n in range(0, len(together), size)), *alone]
+
+
+def start(runs: Sequence[Run], device: str = "") -> subprocess.Popen[bytes]:
+    """A process of one run or of several, whose words go to a file in the folder of each."""
+    for run in runs:
+        run.prepare()
+        (run.folder / OUTPUT_FILE).write_bytes(b"")
+    folders = [str(run.folder) for run in runs]
+    command = [sys.executable, "-m", TOGETHER, *folders] if len(runs) > 1 else runs[0].command()
     shown = {"CUDA_VISIBLE_DEVICES": device} if device else {}
-    with (run.folder / OUTPUT_FILE).open("wb") as log:
+    # runs that train at once write to their files themselves; here goes what is no run's own
+    with (runs[0].folder / OUTPUT_FILE).open("ab") as log:
         return subprocess.Popen(
-            run.command(), stdout=log, stderr=log, env=os.environ | shown, start_new_session=True
+            command, stdout=log, stderr=log, env=os.environ | shown, start_new_session=True
         )
 
 

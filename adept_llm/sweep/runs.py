@@ -59,16 +59,25 @@ class Run:
         )
         return cls(folder, tuple(words), plan.program)
 
+    @classmethod
+    def read(cls, folder: Path) -> "Run":
+        """The run of `train` whose arguments were laid into a folder."""
+        return cls(folder, tuple(json.loads((folder / WORDS_FILE).read_text())), "train")
+
     def command(self) -> list[str]:
-        """What starts it on this machine; a checkpoint is gone on from, other leftovers are not."""
+        """What starts it on this machine."""
         program = (
             ["-m", "adept_llm.cli.main", "train"] if self.program == "train" else [self.program]
         )
+        return [sys.executable, *program, *self.arguments()]
+
+    def arguments(self) -> list[str]:
+        """Words of its command line; a checkpoint is gone on from, other leftovers are not."""
         resumes = any(self.folder.glob("checkpoint-*"))
         how = (
             ["--resume_from_checkpoint", "auto"] if resumes else ["--overwrite_output_dir", "true"]
         )
-        return [sys.executable, *program, *self.words, "--output_dir", str(self.folder), *how]
+        return [*self.words, "--output_dir", str(self.folder), *how]
 
     def is_finished(self) -> bool:
         """Whether it has results, by these very arguments.
