@@ -122,6 +122,9 @@ class CompareArguments:
         default_factory=lambda: [1, 2, 3], metadata={"help": "of the final runs"}
     )
     parallel: int | None = field(default=None, metadata={"help": "runs side by side"})
+    concurrent: int | None = field(
+        default=None, metadata={"help": "runs of an adapter that train at once on one base"}
+    )
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -135,7 +138,7 @@ def main(argv: Sequence[str]) -> None:
     """Sweep each method on each task, and write the page."""
     (args,) = parse([CompareArguments], argv)
     check_matplotlib()  # rather now than behind hours of runs
-    launch = launcher(args.parallel, None)
+    launch = launcher(args.parallel, None, args.concurrent)
     for task in args.tasks:
         for name in args.methods:
             print(f"\n{task}: {name}", flush=True)
