@@ -101,6 +101,8 @@ def panel(
         axes.spines[["top", "right"]].set_visible(False)
         for line in drawn:
             _draw(axes, line, markers)
+        if not log_x and all(x == int(x) for line in drawn for x in line.x):
+            axes.locator_params(axis="x", integer=True)  # no layer 1.25
         if log_x:
             axes.set_xscale("log")
             _set_ticks(axes, ticks or decades(axes.get_xlim()))

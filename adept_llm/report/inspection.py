@@ -21,4 +21,4 @@ def inspection(run: Run, attention: Attention | None) -> str:
     }
     base = run.base.rstrip("/").rsplit("/", 1)[-1]
     title = f"Inside a run of {run.method}"
-    return document(title, f"{run.task}, {base}: {run.folder}", sections, "adept-llm inspect")
+    return document(title, f"{run.folder}: {run.task} on {base}", sections, "adept-llm inspect")

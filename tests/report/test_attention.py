@@ -1,6 +1,7 @@
 """Attention to the prompt against weights computed by hand, and the page of one run."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -53,6 +54,10 @@ def test_the_page_of_a_run(tmp_path, capsys):
     assert main(["inspect", str(run), "--output", str(page)]) == 0
     text = page.read_text("utf-8")
     assert 'id="words"' in text and 'id="attention"' in text and "<script>" in text
+    assert f"{run}: rows on model" in text
+    layers = text[text.index('id="attention"') :]
+    ticks = re.findall(r">(\d[\d.]*)</text>", layers[: layers.index(">layer</text>")])
+    assert ticks == ["1", "2", "3"]  # not 1.25
     assert "24 rows" in capsys.readouterr().out
     rows.unlink()
     assert main(["inspect", str(run), "--output", str(page)]) == 2
