@@ -13,6 +13,14 @@ from transformers import PreTrainedTokenizerFast  # noqa: E402
 from tests.tokenizers import CHATML, LLAMA2, build_byte_level, build_metaspace  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (`-n 2 --dist loadgroup`) a file stays whole, and one process has the cluster."""
+    for item in items:
+        cluster = "slurm" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("slurm" if cluster else item.location[0]))
+
+
 @pytest.fixture(scope="session")
 def make_byte_level() -> Callable[..., PreTrainedTokenizerFast]:
     """Makes one that a test may change."""
