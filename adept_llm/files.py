@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -18,26 +18,42 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
     Raises:
         InputError: if the folder cannot be written.
     """
-    try:
+    with named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            write_whole(folder / name, content)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+    for name, content in files.items():
+        write_whole(folder / name, content)
     return folder
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it, so that no reader sees half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    """Write a file by way of a temporary one beside it, so that no reader sees half of it.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    with named(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            write_through(Path(temporary), content)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Say in one line what cannot be written, and why.
+
+    Raises:
+        InputError: for what the operating system refuses in between.
+    """
     try:
-        write_through(Path(temporary), content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:

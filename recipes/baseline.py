@@ -11,6 +11,7 @@ it takes but for the adapter's. It leaves run.json, log.jsonl and predictions.js
 import json
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +25,7 @@ from transformers import set_seed
 
 from adept_llm.adapters import embedding_device
 from adept_llm.base.loading import load_model, load_tokenizer
-from adept_llm.cli.main import quiet
+from adept_llm.cli.main import quiet, told
 from adept_llm.cli.parsing import check_writable, parse
 from adept_llm.cli.train import data_record
 from adept_llm.data import Encoded, Encoder, Example
@@ -44,6 +45,12 @@ from adept_llm.training.run_folder import claimed, clear, is_finished
 
 METHODS = ("zero_shot", "few_shot", "lora", "table", "full")
 TRAINED = METHODS[2:]
+# what the loop below has none of, and the values that ask for none
+LEFT_OUT = {
+    "quantization": "none", "gradient_accumulation_steps": 1, "gradient_checkpointing": False,
+    "weight_decay": 0.0, "lr_scheduler_type": "linear", "tokens_per_batch": None,
+    "length_bucket": 0, "deepspeed": None, "torch_compile": False,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class BaselineArguments:
 def main(argv: Sequence[str]) -> None:
     """Read, tune, measure, record."""
     kinds = (ModelArguments, BaselineArguments, DataArguments, AdeptTrainingArguments)
-    base, baseline, data, args = parse(kinds, argv)
+    base, baseline, data, args = parse(kinds, argv, check_given)
     folder = Path(args.output_dir)
     check_writable(folder)
     with claimed(folder):
@@ -77,10 +84,13 @@ def main(argv: Sequence[str]) -> None:
         clear(folder)
         set_seed(args.seed)
         examples, validation = read_data(data, args.seed)
+        if not validation:
+            raise InputError("validation_file: baselines are compared by it; give one")
         encoder = Encoder(
             load_tokenizer(base.model_name_or_path, base.model_revision),
             data.template,
             data.max_length,
+            data.loss_on,
         )
         train = encode_source(encoder, train_source(data, args.seed))
         task = get_task(data.task) if data.task else None
@@ -114,6 +124,19 @@ def main(argv: Sequence[str]) -> None:
         print(baseline.method, result.after, result.test)
 
 
+def check_given(found: Namespace) -> None:
+    """Refuse what the loop would pass over, and defaults that are an adapter's.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    for name, none in LEFT_OUT.items():
+        if (getattr(found, name) or none) != none:
+            raise InputError(f"{name}: baselines train without it; leave it out")
+    if found.method in TRAINED and (found.learning_rate is None or found.max_steps < 1):
+        raise InputError(f"learning_rate, max_steps: {found.method} has no defaults; give both")
+
+
 def prepared(model: Any, baseline: BaselineArguments) -> tuple[Any, list[nn.Parameter]]:
     """The model with what is trained of it, as fp32 masters."""
     model.requires_grad_(False)
@@ -145,7 +168,11 @@ def tune(
     args: AdeptTrainingArguments,
     half: AbstractContextManager[Any],
 ) -> Result:
-    """AdamW with a linear schedule, as Trainer's; the validation split every eval_steps."""
+    """AdamW with a linear schedule; the validation split every eval_steps.
+
+    Raises:
+        InputError: for a loss that is not finite.
+    """
     folder = Path(str(args.output_dir))
     steps, rate = args.max_steps if trained else 0, args.learning_rate or 0.0
     optimizer = torch.optim.AdamW(trained, rate, weight_decay=0.0) if trained else None
@@ -162,6 +189,8 @@ def tune(
         model.train()
         with half:
             loss = loss_of(model, batch)
+        if not torch.isfinite(loss):
+            raise InputError(f"loss: {loss.item()} at step {step}; lower the learning_rate {rate}")
         loss.backward()
         nn.utils.clip_grad_norm_(trained, args.max_grad_norm)
         optimizer.step()
@@ -250,7 +279,4 @@ def behind(measure: AnswerMeasure, shots: list[int]) -> AnswerMeasure:
 
 if __name__ == "__main__":
     quiet()
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(told(lambda: main(sys.argv[1:])))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from adept_llm.cli.main import quiet
+from adept_llm.cli.main import quiet, told
 from adept_llm.cli.parsing import parse
 from adept_llm.cli.report import main as report
 from adept_llm.cli.sweep import format_outcome, launcher
@@ -174,7 +174,7 @@ def plan_of(args: CompareArguments, task: str, name: str) -> SweepPlan:
         seeds=tuple(args.seeds)[: compared.seeds],
         final=final,
     )
-    if args.rates_of and compared.search:
+    if args.rates_of not in (None, task) and compared.search:
         chosen = read_chosen(folder / args.rates_of / name)
         plan = replace(plan, search={rate: [value] for rate, value in chosen.items()})
     return plan
@@ -183,7 +183,4 @@ def plan_of(args: CompareArguments, task: str, name: str) -> SweepPlan:
 if __name__ == "__main__":
     quiet()
     logging.getLogger("adept_llm").setLevel(logging.INFO)
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(told(lambda: main(sys.argv[1:])))

@@ -15,7 +15,7 @@ from tests.tokenizers import CHATML, LLAMA2, build_byte_level, build_metaspace  
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`-n 2 --dist loadgroup`) a file stays whole, and one process has the cluster."""
+    """Side by side (--dist loadgroup) a file stays whole, and one process has the cluster."""
     for item in items:
         cluster = "slurm" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("slurm" if cluster else item.location[0]))

@@ -29,7 +29,7 @@ def test_files_are_written_into_a_folder_that_is_made(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, full_disk):
     (tmp_path / "x").write_bytes(b"old")
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match=r"x: cannot be written \(No space left on device\)"):
         write_whole(tmp_path / "x", b"new")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("x", b"old")]
 
@@ -37,7 +37,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, full_disk
 def test_the_folder_and_the_reason_are_named(tmp_path, full_disk):
     with pytest.raises(InputError) as caught:
         write_files(tmp_path, {"x": b"new"})
-    assert str(caught.value) == f"{tmp_path}: cannot be written (No space left on device)"
+    assert str(caught.value) == f"{tmp_path / 'x'}: cannot be written (No space left on device)"
     assert list(tmp_path.iterdir()) == []
 
 

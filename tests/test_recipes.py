@@ -87,9 +87,39 @@ def test_shots_are_solved_rows_that_take_turns_by_class(tmp_path):
     assert few["after"]["loss"] != zero["after"]["loss"]
 
 
-def test_baselines_refuse_in_one_line():
+def test_baselines_refuse_in_one_line(tmp_path):
+    """What they would pass over, and what has no default, before anything is written."""
     with pytest.raises(InputError, match="lora_rank, shots: give 1 or more"):
         baseline.BaselineArguments("lora", lora_rank=0)
+    for words, said in [
+        (["--quantization", "nf4"], "quantization: baselines train without it"),
+        (["--weight_decay", "0.5"], "weight_decay: baselines train without it"),
+        (["--tokens_per_batch", "9"], "tokens_per_batch: baselines train without it"),
+        (["--max_steps", "-1"], "learning_rate, max_steps: lora has no defaults"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            results_of(tmp_path / "out", "lora", *words)
+    argv = ["--method", "zero_shot", "--model_name_or_path", str(MODEL), "--report_to", "none"]
+    (tmp_path / "train.jsonl").write_text('{"prompt": "1 is", "completion": "odd"}\n' * 4)
+    argv += ["--train_file", str(tmp_path / "train.jsonl")]
+    with pytest.raises(InputError, match="validation_file: baselines are compared by it"):
+        baseline.main([*argv, "--output_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_a_baseline_that_diverges_has_no_result(tmp_path):
+    """A sweep counts such a run as the worst, by the word that its line begins with."""
+    with pytest.raises(InputError, match=r"^loss: nan at step \d; lower the learning_rate 1e\+30"):
+        results_of(tmp_path / "out", "full", "--learning_rate", "1e30")
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_a_task_whose_rates_are_taken_searches_for_its_own():
+    """A plan of one setting would take the place of its search's record."""
+    argv = {"model_name_or_path": "b", "output_dir": "o", "tasks": ["sst2", "rte"]}
+    args = compare.CompareArguments(**argv, rates_of="sst2")
+    plan = compare.plan_of(args, "sst2", "lora")
+    assert plan.search == compare.METHODS["lora"].search
 
 
 def test_a_comparison_from_the_first_run_to_the_page(tmp_path, monkeypatch, capsys):

@@ -216,6 +216,13 @@ def on_gpu(use_cpu: bool) -> bool:
     return torch.cuda.is_available() and not use_cpu
 
 
+def memory_here(gpu: bool) -> tuple[str, int]:
+    """What it is that computes, in words, and its memory in bytes."""
+    if gpu:
+        return "the GPU", torch.cuda.get_device_properties(0).total_memory
+    return "this machine", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
     """Refuse a run that this machine cannot hold, or a large model without a GPU.
 
@@ -228,10 +235,7 @@ def check_device(name: str, needs: Needs, use_cpu: bool = False) -> None:
         InputError: saying what is needed, what is here and the ways out.
     """
     gpu = on_gpu(use_cpu)
-    if gpu:
-        here, size = "the GPU", torch.cuda.get_device_properties(0).total_memory
-    else:
-        here, size = "this machine", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    here, size = memory_here(gpu)
     if needs.total > size:
         raise InputError(
             f"memory: {name} needs {needs}; {here} has {gib(size)}: give "

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -55,13 +55,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if {"--help", "-h"} & set(arguments[1:]):
         print(page(arguments[0]).read_text("utf-8"), end="")
         return 0
+    return told(lambda: run(*arguments))
+
+
+def run(command: str, *words: str) -> int | None:
+    """Run a command whose name is known.
+
+    Raises:
+        InputError: for what is the user's to fix.
+    """
+    check_names(command, words[1:] if words and words[0].startswith(LOCAL_RANK) else words)
+    if command not in WITHOUT_TORCH:
+        quiet()
+    found: int | None = importlib.import_module(f"adept_llm.cli.{command}").main([*words])
+    return found
+
+
+def told(work: Callable[[], int | None]) -> int:
+    """The exit code of some work; what is the user's to fix, and Ctrl-C, are told in a line."""
     try:
-        words = arguments[1:]
-        check_names(arguments[0], words[1:] if words and words[0].startswith(LOCAL_RANK) else words)
-        if arguments[0] not in WITHOUT_TORCH:
-            quiet()
-        module = importlib.import_module(f"adept_llm.cli.{arguments[0]}")
-        return module.main(arguments[1:]) or 0
+        return work() or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

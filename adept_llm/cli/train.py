@@ -50,7 +50,7 @@ from adept_llm.training.launch import (
     leave_together,
 )
 from adept_llm.training.launcher_watch import watch
-from adept_llm.training.out_of_memory import explained
+from adept_llm.training.out_of_memory import advice, explained
 from adept_llm.training.reference import ReferenceArguments, adopt
 from adept_llm.training.run import run
 from adept_llm.training.run_folder import claimed, clear, is_finished
@@ -169,19 +169,23 @@ def train_in(
         return 0
 
     load = member.load if member else load_model
-    model = load(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
-    model = inject_adapter(
-        model, config, tokenizer, gather=gathered, revision=commit_of(model.config)
-    )
+    with explained(lambda: " while the base is read; --quantization nf4 makes it smaller"):
+        model = load(base.model_name_or_path, base.model_revision, base.dtype, base.quantization)
+        model = inject_adapter(
+            model, config, tokenizer, gather=gathered, revision=commit_of(model.config)
+        )
     batcher = make_batcher(model, args.packing, data.max_length)
     if batcher.why_padded:
         say(args, f"padding instead of packing: {batcher.why_padded}")
     if args.overwrite_output_dir:
         clear(folder)
     needs = partial(needs_of, base, config, data, args, model_config)
-    sizes = partial(sizes_of, args, config, train, steps, batcher.packed)
     loss_of = member.loss_of if member else loss_alone
-    with explained(args, needs, sizes):
+
+    def would_fit() -> str:
+        return advice(args, needs, *sizes_of(args, config, train, steps, batcher.packed))
+
+    with explained(would_fit):
         _, result = run(model, args, train, batcher, measure, record, stop, test, loss_of)
     if result.stopped:
         say(

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from adept_llm.base.loading import load_config, load_model
+from adept_llm.base.memory import Needs, gib, memory_here, on_gpu
 from adept_llm.cli import main as command_line
-from adept_llm.cli.before_weights import why_padded
+from adept_llm.cli.before_weights import needs_of, why_padded
 from adept_llm.cli.main import quiet
 from adept_llm.cli.parsing import parse
 from adept_llm.cli.train import KINDS, settle, train
 from adept_llm.errors import InputError
 from adept_llm.sweep.runs import OUTPUT_FILE, Run
-from adept_llm.training.concurrent import Company, Member
+from adept_llm.training.concurrent import FEWER, Company, Member
 from adept_llm.training.signals import (
     STOPPED,
     StopOnSignal,
@@ -29,7 +30,10 @@ from adept_llm.training.signals import (
 )
 from adept_llm.training.turns import Turn, give_back, redirected, take_turns
 
-ALIKE = ("gradient_checkpointing", "use_cpu")
+ALIKE = (
+    "gradient_checkpointing", "gradient_checkpointing_kwargs", "use_cpu", "tf32",
+    "full_determinism",
+)  # fmt: skip
 # a run's own dropout draws from its own generator, as no row of several can; what else is one
 # process's or one model's would be all runs'
 NOT_HERE = {
@@ -45,11 +49,12 @@ def main(argv: Sequence[str]) -> int:
     """Train the runs of some folders.
 
     Returns:
-        0, the exit code of runs that a signal stopped, or 2 where one refused or failed.
+        The exit code of runs that a signal stopped where there is one; else the largest: 0 where
+        all have ended well, 2 where one refused, 1 where one broke off.
     """
     runs = [Run.read(Path(folder)) for folder in argv]
     try:
-        check_company(runs)
+        check_company(parsed_of(runs))
     except InputError as error:
         for run in runs:
             before = redirected(run.folder / OUTPUT_FILE)
@@ -61,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 
     def turn_of(run: Run) -> Turn:
         def work(turn: Turn) -> None:
-            codes[run.folder] = trained(run, stops[run.folder], Member(company, turn))
+            codes[run.folder] = exit_code_of(run, stops[run.folder], Member(company, turn))
 
         told = [str(command_line.__file__), "train", *run.arguments()]
         return Turn(work, run.folder / OUTPUT_FILE, told)
@@ -72,8 +77,8 @@ def main(argv: Sequence[str]) -> int:
     return STOPPED if STOPPED in codes.values() else max(codes.values())
 
 
-def trained(run: Run, stop: StopOnSignal, member: Member) -> int:
-    """The exit code that `adept-llm train` would have; what goes wrong is the run's own matter."""
+def exit_code_of(run: Run, stop: StopOnSignal, member: Member) -> int:
+    """That of `adept-llm train`; what goes wrong is told in the run's folder, and ends it alone."""
     try:
         stop.check()
         return train(run.arguments(), stop, member)
@@ -88,38 +93,65 @@ def trained(run: Run, stop: StopOnSignal, member: Member) -> int:
         return 1
 
 
-def check_company(runs: Sequence[Run]) -> None:
-    """Refuse runs that cannot train at once, before weights are read.
-
-    Raises:
-        InputError: naming what they do not share, or what no row of several can have.
-    """
+def parsed_of(runs: Sequence[Run]) -> list[Parsed]:
+    """Their arguments, but of those that will refuse them by themselves."""
     parsed = []
     for run in runs:
-        with suppress(InputError):  # which the run itself will say
+        with suppress(InputError):
             parsed.append(parse(KINDS, run.arguments(), settle))
+    return parsed
+
+
+def check_company(parsed: Sequence[Parsed]) -> None:
+    """Refuse runs that cannot train at once, before weights are read.
+
+    Args:
+        parsed: arguments of each run, as `KINDS`.
+
+    Raises:
+        InputError: naming what they do not share, what no row of several can have, or the memory
+            that they need.
+    """
     check_alike(parsed)
+    several = []
     for base, config, data, args, _ in parsed:
         model_config = load_config(base.model_name_or_path, base.model_revision)
-        if why := why_padded(args, config, model_config, data.max_length):
-            raise InputError(f"concurrent: rows would be padded ({why}); leave it out")
+        most, checkpoints = args.tokens_per_batch, bool(args.gradient_checkpointing)
+        needs = needs_of(base, config, data, args, model_config, most, checkpoints)
+        if needs:
+            several.append(needs)
+    if several:
+        check_memory(several, on_gpu(args.use_cpu))
+
+
+def check_memory(several: Sequence[Needs], gpu: bool) -> None:
+    """Refuse a row of several that the device cannot hold.
+
+    Args:
+        several: what each run needs by itself; the weights are there once.
+        gpu: which device computes.
+
+    Raises:
+        InputError: saying what is needed, what is here and the ways out.
+    """
+    needed = several[0].weights + sum(one.adapter + one.activations for one in several)
+    here, size = memory_here(gpu)
+    if needed > size:
+        raise InputError(
+            f"memory: {len(several)} runs in one row need about {gib(needed)} (weights "
+            f"{gib(several[0].weights)}); {here} has {gib(size)}: {FEWER}"
+        )
 
 
 def check_alike(parsed: Sequence[Parsed]) -> None:
-    """Refuse arguments by which runs cannot train at once.
-
-    Args:
-        parsed: of each run, as `KINDS`.
-
-    Raises:
-        InputError: naming the argument.
-    """
-    for base, config, _, args, _ in parsed:
+    """Refuse arguments by which runs cannot train at once, as `check_company`."""
+    for base, config, data, args, _ in parsed:
         for name, value in NOT_HERE.items():
             found = getattr(config if hasattr(config, name) else args, name)
             if found != value and (found or value):
                 raise InputError(
-                    f"concurrent: runs with {name} {found} train alone; leave out one of them"
+                    f"concurrent: runs with --{name} {found} train alone; leave out --concurrent "
+                    f"or --{name}"
                 )
         for name in set(args.report_to or ()) - REPORTERS:
             raise InputError(
@@ -135,6 +167,9 @@ def check_alike(parsed: Sequence[Parsed]) -> None:
                     f"concurrent: runs on one base share {name}, and here are {one} and {other}; "
                     "leave out --concurrent, or sweep each by itself"
                 )
+        model_config = load_config(base.model_name_or_path, base.model_revision)
+        if why := why_padded(args, config, model_config, data.max_length):
+            raise InputError(f"concurrent: rows would be padded ({why}); leave out --concurrent")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,19 @@ def accept_quantized(model: "PreTrainedModel") -> None:
     quantizer.__class__ = type(kind.__name__, (kind,), {"is_qat_trainable": True})
 
 
+def checkpoint_alike(model: "PreTrainedModel", other: "PreTrainedModel") -> None:
+    """Checkpoint the layers that another model of the same base does, in its way.
+
+    Enabling sets two names in each layer; if they change, the model keeps more than it should
+    (tests/compat/test_transformers.py).
+    """
+    its = dict(other.named_modules())
+    for name, module in model.named_modules():
+        for attribute in ("gradient_checkpointing", "_gradient_checkpointing_func"):
+            if hasattr(its.get(name), attribute):
+                setattr(module, attribute, getattr(its[name], attribute))
+
+
 def checkpoint_reentrantly(model: "PreTrainedModel") -> None:
     """Make the model's gradient checkpointing reentrant, whoever turns it on.
 

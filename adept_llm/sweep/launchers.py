@@ -66,11 +66,22 @@ class LocalLauncher:
                         if any(run.failed() for run in group):
                             waiting.clear()  # mostly they would fail alike
         finally:
-            for _, process in running.values():
-                process.terminate()
-            for _, process in running.values():
-                process.wait()
+            end([process for _, process in running.values()])
             signal.signal(signal.SIGTERM, before)
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Tell processes to save and stop, and wait; a second Ctrl-C does not cut that short."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(one, signal.SIG_IGN) for one in signals]
+    if processes:
+        log.info("stopping: %d processes save what they have", len(processes))
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
+    for one, handler in zip(signals, before, strict=True):
+        signal.signal(one, handler)
 
 
 def groups(runs: Sequence[Run], size: int) -> list[Sequence[Run]]:

@@ -6,6 +6,7 @@ one pass forward and backward over [P_1 | x.. | P_2 | x..]: with its loss, and w
 that loss by its parameters. What comes of them, and how often, is the run's own business.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,7 @@ from adept_llm.adapters import (
 )
 from adept_llm.adapters.injection import attach
 from adept_llm.base.shared import over_same_tensors
-from adept_llm.errors import InputError
+from adept_llm.compat.transformers import checkpoint_alike
 from adept_llm.packing import (
     Batch,
     has_plain_head,
@@ -30,12 +31,14 @@ from adept_llm.packing import (
     token_losses,
     use_packed_attention,
 )
-from adept_llm.training.out_of_memory import is_full
+from adept_llm.training.out_of_memory import explained
 from adept_llm.training.trainer import loss_alone
 from adept_llm.training.turns import Turn
 
+FEWER = "give a smaller --concurrent, or --tokens_per_batch, which changes no loss"
 Slopes = Sequence[Tensor | None]
 Load = Callable[..., Any]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A loss, summed over its targets, and its slopes by `trained` of the run's model."""
+class Computed:
+    """A loss, summed over its targets, and its slopes by `trained_parameters` of its model."""
 
     total: Tensor
     slopes: Slopes
@@ -66,6 +69,7 @@ class Company:
     _base: Any = None
     _models: list[Any] = field(default_factory=list)
     _joint: Any = None
+    _told: bool = False
 
     def load(self, *given: Any) -> Any:
         """The base for one more run, in modules of its own; all ask for the same."""
@@ -73,7 +77,7 @@ class Company:
             self._base = self.read(*given)
         return over_same_tensors(self._base)
 
-    def answer(self, asked: Sequence[Asked]) -> list[Answered | None]:
+    def answer(self, asked: Sequence[Asked]) -> list[Computed | None]:
         """Losses and slopes of all by one pass; None for who had better compute alone.
 
         That is who is left over alone, and all where a number is not finite: whose it is shows in a
@@ -85,22 +89,19 @@ class Company:
         """
         if len(asked) == 1:
             return [None]
-        if self._joint is None:
-            self._models = [one.model for one in asked]
-            self._joint = joint_model(self._base, self._models)
-        names = [str(self._models.index(one.model)) for one in asked]
-        try:
+        with explained(lambda: f", with {len(asked)} runs in one row; {FEWER}"):
+            if self._joint is None:
+                self._models = [one.model for one in asked]
+                self._joint = joint_model(self._base, self._models)
+            names = [str(self._models.index(one.model)) for one in asked]
             found = computed_together(self._joint, names, asked)
-        except (RuntimeError, MemoryError) as error:
-            if not is_full(error):
-                raise
-            raise InputError(
-                f"memory: full, with {len(asked)} runs in one row; give a smaller --concurrent"
-            ) from error
         numbers = [n for one in found for n in (one.total, *one.slopes) if n is not None]
-        if not all(bool(torch.isfinite(n).all()) for n in numbers):
-            return [None] * len(asked)
-        return list(found)
+        if all(bool(torch.isfinite(n).all()) for n in numbers):
+            return list(found)
+        if not self._told:
+            log.info("a number in the row of all is not finite: each run computes such steps alone")
+            self._told = True
+        return [None] * len(asked)
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,11 @@ class Member:
         Raises:
             InputError: as `Company.answer`.
         """
-        answered: Answered | None = self.turn.ask(Asked(model, batch))
-        if answered is None:
+        found: Computed | None = self.turn.ask(Asked(model, batch))
+        if found is None:
             return loss_alone(model, batch)
-        parameters = trained(model)
-        return _Known.apply(answered.total, answered.slopes, *parameters)  # type: ignore[no-any-return]
+        parameters = trained_parameters(model)
+        return _Known.apply(found.total, found.slopes, *parameters)  # type: ignore[no-any-return]
 
 
 class _Known(torch.autograd.Function):
@@ -141,7 +142,7 @@ class _Known(torch.autograd.Function):
         return None, None, *slopes
 
 
-def trained(model: Any) -> list[nn.Parameter]:
+def trained_parameters(model: Any) -> list[nn.Parameter]:
     """What a run trains."""
     parameters = get_adapter(model).trained_parameters().values()
     return [parameter for parameter in parameters if parameter.requires_grad]
@@ -153,14 +154,13 @@ def joint_model(base: Any, models: Sequence[Any]) -> Any:
     adapters = {str(place): get_adapter(one) for place, one in enumerate(models)}
     attach(model, SeveralAdapters(adapters)).train()
     use_packed_attention(model)
-    if models[0].is_gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpoint_alike(model, models[0])
     with only(model, "0"), torch.no_grad():
         has_plain_head(model, embedding_device(model))
     return model
 
 
-def computed_together(model: Any, names: Sequence[str], asked: Sequence[Asked]) -> list[Answered]:
+def computed_together(model: Any, names: Sequence[str], asked: Sequence[Asked]) -> list[Computed]:
     """The losses of several micro-batches, and their slopes, by one pass forward and backward.
 
     Args:
@@ -175,10 +175,10 @@ def computed_together(model: Any, names: Sequence[str], asked: Sequence[Asked]) 
         losses = token_losses(model, row["inputs"], row["labels"])
     parts = losses.split([len(batch["labels"]) for batch in batches])
     totals = [part.sum() for part in parts]
-    parameters = [trained(one.model) for one in asked]
+    parameters = [trained_parameters(one.model) for one in asked]
     flat = [parameter for own in parameters for parameter in own]
     slopes = iter(torch.autograd.grad(torch.stack(totals).sum(), flat, allow_unused=True))
     return [
-        Answered(total.detach(), [next(slopes) for _ in own])
+        Computed(total.detach(), [next(slopes) for _ in own])
         for total, own in zip(totals, parameters, strict=True)
     ]

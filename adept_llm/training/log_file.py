@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from adept_llm.files import named
+
 LOG_FILE = "log.jsonl"
 
 
@@ -27,10 +29,11 @@ class LogFile(TrainerCallback):
         """Append a line, on rank 0."""
         if not state.is_world_process_zero or not logs:
             return
-        folder = Path(str(args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LOG_FILE).open("a") as file:
-            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        path = Path(str(args.output_dir)) / LOG_FILE
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as file:
+                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
 def read_log(folder: Path) -> dict[int, dict[str, float]]:

@@ -13,13 +13,14 @@ from adept_llm.training.arguments import AdeptTrainingArguments
 CPU_ALLOCATOR = "DefaultCPUAllocator: "
 Estimated = Callable[[int | None, bool], Needs | None]
 """What a run needs by the tokens computed at a time, and whether gradients are checkpointed."""
-Sizes = Callable[[], tuple[int, int]]
-"""Tokens of the largest piece or micro-batch of a run, and of its longest row alone."""
 
 
 @contextmanager
-def explained(args: AdeptTrainingArguments, estimated: Estimated, sizes: Sizes) -> Iterator[None]:
+def explained(advise: Callable[[], str]) -> Iterator[None]:
     """Say in one line what would fit.
+
+    Args:
+        advise: called where memory ran out; what then follows "memory: full".
 
     Raises:
         InputError: where memory runs out in between.
@@ -29,7 +30,7 @@ def explained(args: AdeptTrainingArguments, estimated: Estimated, sizes: Sizes) 
     except (RuntimeError, MemoryError) as error:
         if not is_full(error):
             raise
-        raise InputError(advice(args, estimated, *sizes())) from error
+        raise InputError(f"memory: full{advise()}") from error
 
 
 def is_full(error: Exception) -> bool:
@@ -39,7 +40,14 @@ def is_full(error: Exception) -> bool:
 
 
 def advice(args: AdeptTrainingArguments, estimated: Estimated, largest: int, longest: int) -> str:
-    """Fewer tokens at a time of the same global batch, checkpointing, 4 bits."""
+    """Fewer tokens at a time of the same global batch, checkpointing, 4 bits.
+
+    Args:
+        args: of the run.
+        estimated: what it needs.
+        largest: tokens of its largest piece or micro-batch.
+        longest: of its longest row alone.
+    """
     checkpoints = bool(args.gradient_checkpointing)
     ways = []
     if longest < largest:
@@ -52,10 +60,7 @@ def advice(args: AdeptTrainingArguments, estimated: Estimated, largest: int, lon
     ways.append("--quantization nf4")
     now = estimated(largest, checkpoints)
     was = f", an estimated {gib(now.total)}" if now else ""
-    return (
-        f"memory: full; the run computes up to {largest:,} tokens at a time{was}; give "
-        f"{', or '.join(ways)}"
-    )
+    return f"; the run computes up to {largest:,} tokens at a time{was}; give {', or '.join(ways)}"
 
 
 def _of(needs: Needs | None) -> str:

@@ -61,6 +61,7 @@ class Turn(threading.Thread):
 
         Raises:
             InputError: in place of an answer.
+            RuntimeError: where answering failed.
         """
         self.question = question
         self._over.release()
@@ -68,6 +69,8 @@ class Turn(threading.Thread):
         self.question, answer = None, self._answer
         if isinstance(answer, InputError):
             raise InputError(str(answer)) from answer
+        if isinstance(answer, Exception):
+            raise RuntimeError(f"in the pass in common: {answer}") from answer
         return answer
 
     def take(self, answer: Any) -> None:
@@ -101,7 +104,7 @@ def take_turns(turns: Sequence[Turn], answer: Answer) -> None:
 def _answered(questions: Sequence[Any], answer: Answer) -> list[Any]:
     try:
         return list(answer(questions))
-    except InputError as error:
+    except Exception as error:  # each run ends with it by itself, and gives back what it holds
         return [error] * len(questions)
 
 

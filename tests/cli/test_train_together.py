@@ -6,12 +6,13 @@ import signal
 
 import pytest
 
+from adept_llm.base.memory import GIB, Needs
 from adept_llm.cli import train_together
 from adept_llm.cli.main import main
 from adept_llm.cli.parsing import parse
 from adept_llm.cli.sweep import launcher
 from adept_llm.cli.train import KINDS, settle
-from adept_llm.cli.train_together import check_alike
+from adept_llm.cli.train_together import check_alike, check_company, check_memory
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
 from adept_llm.sweep.launchers import LocalLauncher, groups
@@ -19,6 +20,7 @@ from adept_llm.sweep.plan import SweepPlan
 from adept_llm.sweep.runs import OUTPUT_FILE, Run
 from adept_llm.sweep.sweep import sweep
 from adept_llm.training.concurrent import Company
+from adept_llm.training.run_folder import LOCK_FILE
 
 TIMED = ("per_second", "seconds", "memory")
 
@@ -162,12 +164,13 @@ def test_a_signal_before_the_first_step_leaves_nothing(plan_in, tmp_path, monkey
 
 
 REFUSED = [
-    ([{"bottleneck_dropout": 0.1}], "runs with bottleneck_dropout 0.1 train alone"),
-    ([{"packing": "padded"}], "runs with packing padded train alone"),
+    ([{"bottleneck_dropout": 0.1}], "runs with --bottleneck_dropout 0.1 train alone"),
+    ([{"packing": "padded"}], "runs with --packing padded train alone"),
     ([{"report_to": "wandb"}], "wandb takes one run of a process"),
     ([{}, {"dtype": "bfloat16"}], "share dtype, and here are auto and bfloat16"),
     ([{}, {"quantization": "nf4"}], "share quantization"),
     ([{}, {"gradient_checkpointing": True}], "share gradient_checkpointing"),
+    ([{}, {"full_determinism": True}], "share full_determinism"),
 ]
 
 
@@ -189,6 +192,46 @@ def test_a_base_that_cannot_be_packed_is_refused_in_each_folder(plan_in, tmp_pat
         run.prepare()
     assert train_together.main([str(run.folder) for run in runs]) == 2
     assert told == [run.folder / OUTPUT_FILE for run in runs]
+
+
+def test_several_rows_that_do_not_fit_are_refused_before_the_weights(plan_in, tmp_path):
+    """The weights count once."""
+    run = Run.of(plan_in(tmp_path), {}, 0, {}, "one")
+    parsed = parse(KINDS, run.arguments(), settle)
+    check_company([parsed] * 4)
+    one = Needs(10**6, 100, weights=8 * GIB, adapter=0, activations=10**9)
+    check_memory([one] * 2, False)
+    with pytest.raises(InputError, match=r"^memory: 4096 runs in one row need about .*\(weights 8"):
+        check_memory([one] * 4096, False)
+
+
+def test_what_breaks_the_pass_in_common_is_told_by_each(plan_in, tmp_path, monkeypatch, capsys):
+    """With its trace, where a run's words go; and the folders are free again."""
+
+    def broken(self, asked):
+        raise RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")
+
+    monkeypatch.setattr(Company, "answer", broken)
+    runs = [Run.of(plan_in(tmp_path), {}, seed, {}, "one") for seed in (1, 2)]
+    for run in runs:
+        run.prepare()
+    assert train_together.main([str(run.folder) for run in runs]) == 1
+    told = capsys.readouterr().err
+    assert told.count("RuntimeError: in the pass in common: CUBLAS_STATUS_ALLOC_FAILED\n") == 2
+    assert not any((run.folder / LOCK_FILE).exists() for run in runs)
+
+
+def test_a_base_that_does_not_fit_is_told_in_a_line(plan_in, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(train_together, "load_model", full)
+    run = Run.of(plan_in(tmp_path), {}, 1, {}, "one")
+    run.prepare()
+    assert train_together.main([str(run.folder)]) == 2
+    assert capsys.readouterr().err.endswith(
+        "error: memory: full while the base is read; --quantization nf4 makes it smaller\n"
+    )
 
 
 def test_the_sweep_refuses_before_a_run_is_started(plan_in, tmp_path, capsys):

@@ -6,7 +6,9 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from adept_llm.base.quantization import loading_options
 from adept_llm.compat.transformers import (
+    CHECKPOINTING,
     accept_quantized,
+    checkpoint_alike,
     checkpoint_reentrantly,
     is_quantized,
     register_attention,
@@ -73,3 +75,21 @@ def test_trainer_turns_reentrant_checkpointing_on(tmp_path, reentrant):
     layer = trainer.model.model.layers[0]
     assert layer.gradient_checkpointing
     assert layer._gradient_checkpointing_func.keywords["use_reentrant"] is reentrant
+
+
+def test_layers_are_checkpointed_as_those_of_another_model():
+    """In its way, and no more of them."""
+    model, other = small_model("llama"), small_model("llama")
+    for one in (model, other):
+        one.train()
+    getattr(other, next(n for n in CHECKPOINTING if hasattr(other, f"{n}_enable")) + "_enable")(
+        {"use_reentrant": False}
+    )
+    first, *rest = other.model.layers
+    for layer in rest:
+        layer.gradient_checkpointing = False
+    checkpoint_alike(model, other)
+    found = [layer.gradient_checkpointing for layer in model.model.layers]
+    assert found == [True, *[False] * len(rest)] and rest
+    function = model.model.layers[0]._gradient_checkpointing_func
+    assert function is first._gradient_checkpointing_func

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from adept_llm.cli.main import main
 from adept_llm.cli.sweep import read_plan, to_mapping
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
-from adept_llm.sweep.launchers import LocalLauncher, SlurmLauncher
+from adept_llm.sweep.launchers import LocalLauncher, SlurmLauncher, end
 from adept_llm.sweep.plan import SweepPlan
 from adept_llm.sweep.runs import Run
 from adept_llm.sweep.sweep import read_chosen, sweep
@@ -209,6 +210,28 @@ def test_a_sweep_that_is_told_to_stop_ends_its_runs_and_goes_on_later(pretend, t
     assert done.returncode == 0, done.stderr
     assert "chosen of 3 settings by loss: learning_rate 0.1" in done.stdout
     assert f"{3 - finished} of 3 runs" in done.stdout
+
+
+def test_a_second_interrupt_does_not_leave_runs_behind(tmp_path):
+    """It falls into the wait for runs that save; they would end with nobody to see it."""
+    code = textwrap.dedent("""
+        import signal, sys, time
+        def stop(*_):
+            time.sleep(0.5)
+            open("saved", "w").close()
+            sys.exit()
+        signal.signal(signal.SIGTERM, stop)
+        open("ready", "w").close()
+        time.sleep(60)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    interrupt = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT])
+    interrupt.start()
+    end([process])
+    assert (tmp_path / "saved").exists() and process.returncode == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_file_and_the_words_behind_it(tmp_path):

@@ -86,7 +86,7 @@ def together(folder: Any, several: list[Given], company: Any = None) -> tuple[li
                 found[place] = trained(
                     folder / str(place), given, member.load(), loss_of=member.loss_of
                 )
-            except InputError as error:
+            except (InputError, RuntimeError) as error:
                 found[place] = str(error)
 
         return Turn(work)
@@ -185,19 +185,44 @@ def test_who_is_left_over_computes_alone(tmp_path, monkeypatch):
     assert counts == [3, 3, 3, 2] and len(alone) == 2
 
 
-def test_a_full_memory_is_said_to_all(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["computed_together", "joint_model"])
+def test_a_full_memory_is_said_to_all(tmp_path, monkeypatch, name):
+    """Also where the model of all is made, by a pass of its own."""
+
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(concurrent, "computed_together", full)
+    monkeypatch.setattr(concurrent, name, full)
     found, _ = together(tmp_path, [Given(), Given("dept")])
-    assert found == ["memory: full, with 2 runs in one row; give a smaller --concurrent"] * 2
+    said = "memory: full, with 2 runs in one row; give a smaller --concurrent, or --tokens_per_bat"
+    assert all(one.startswith(said) for one in found)
 
 
-def test_another_error_is_not_hidden(tmp_path, monkeypatch):
+def test_another_error_ends_each_run_by_itself(tmp_path, monkeypatch):
+    """So that each says it in its own folder, and gives the folder back."""
+
     def wrong(*_):
         raise RuntimeError("sizes do not match")
 
     monkeypatch.setattr(concurrent, "computed_together", wrong)
-    with pytest.raises(RuntimeError, match="sizes do not match"):
+    found, _ = together(tmp_path, [Given(), Given("dept")])
+    assert found == ["in the pass in common: sizes do not match"] * 2
+
+
+def test_a_gradient_that_is_not_finite_is_told_once(tmp_path, monkeypatch, caplog):
+    """Under a finite loss it ends no run, and makes each step twice the work."""
+    computed = concurrent.computed_together
+
+    def spoilt(*given):
+        first, *others = computed(*given)
+        slopes = [torch.full_like(one, torch.inf) for one in first.slopes]
+        return [concurrent.Computed(first.total, slopes), *others]
+
+    monkeypatch.setattr(concurrent, "computed_together", spoilt)
+    with caplog.at_level("INFO", "adept_llm"):
         together(tmp_path, [Given(), Given("dept")])
+    assert [one for one in caplog.messages if "computes such steps alone" in one] == [
+        "a number in the row of all is not finite: each run computes such steps alone"
+    ]
+    trained(tmp_path / "alone", Given("dept"), small_model("llama-grouped"))
+    assert_alike(tmp_path / "1", tmp_path / "alone")

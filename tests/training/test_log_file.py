@@ -1,8 +1,12 @@
 """log.jsonl: what was logged, through all restarts of a run."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
+from adept_llm.errors import InputError
 from adept_llm.training.log_file import LogFile, read_losses
 
 
@@ -29,6 +33,15 @@ def test_of_two_lines_of_a_step_the_later_holds(tmp_path):
     for step, loss in [(1, 3.0), (2, 2.0), (3, 1.0), (2, 2.5), (3, 1.5)]:
         log(tmp_path, step, {"loss": loss})
     assert read_losses(tmp_path) == {1: 3.0, 2: 2.5, 3: 1.5}
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(InputError, match=r"log.jsonl: cannot be written \(No space left"):
+        log(tmp_path, 1, {"loss": 1.0})
 
 
 def test_only_rank_0_writes_and_only_what_there_is(tmp_path):

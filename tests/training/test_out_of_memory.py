@@ -11,7 +11,7 @@ from adept_llm.base.shapes import known_shape
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.training.arguments import AdeptTrainingArguments
-from adept_llm.training.out_of_memory import explained
+from adept_llm.training.out_of_memory import advice, explained
 
 
 def seven(most, checkpoints):
@@ -25,6 +25,10 @@ def arguments(**changes):
     return AdeptTrainingArguments(output_dir="unused", report_to="none", **changes)
 
 
+def explained_by(args, estimated, largest, longest):
+    return explained(lambda: advice(args, estimated, largest, longest))
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -34,7 +38,7 @@ def arguments(**changes):
     ],
 )
 def test_the_line_keeps_the_batch_and_has_numbers(error):
-    with pytest.raises(InputError) as told, explained(arguments(), seven, lambda: (1900, 124)):
+    with pytest.raises(InputError) as told, explained_by(arguments(), seven, 1900, 124):
         raise error
     assert str(told.value) == (
         "memory: full; the run computes up to 1,900 tokens at a time, an estimated "
@@ -46,20 +50,20 @@ def test_the_line_keeps_the_batch_and_has_numbers(error):
 
 def test_no_bound_is_advised_that_a_row_would_exceed():
     with pytest.raises(InputError, match="give --tokens_per_batch 124, which"):
-        with explained(arguments(), seven, lambda: (200, 124)):
+        with explained_by(arguments(), seven, 200, 124):
             raise MemoryError
 
 
 def test_what_cannot_be_lowered_is_not_advised():
     args = arguments(gradient_checkpointing=True)
     with pytest.raises(InputError, match="up to 124 tokens at a time; give --quantization nf4$"):
-        with explained(args, lambda *_: None, lambda: (124, 124)):
+        with explained_by(args, lambda *_: None, 124, 124):
             raise MemoryError
 
 
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="^shapes$"):
-        with explained(arguments(), seven, lambda: (2, 1)):
+        with explained_by(arguments(), seven, 2, 1):
             raise RuntimeError("shapes")
 
 

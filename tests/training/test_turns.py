@@ -102,6 +102,24 @@ def test_each_prints_behind_its_own_file(capfd, tmp_path):
     assert capfd.readouterr().out == ""
 
 
+def test_an_error_of_another_kind_ends_each_by_itself():
+    """It would else end the process, and no run would say a word or give back its folder."""
+
+    def answer(questions):
+        raise ValueError("wrong sizes")
+
+    heard = []
+
+    def work(turn):
+        with pytest.raises(RuntimeError, match="^in the pass in common: wrong sizes$"):
+            turn.ask(1)
+        heard.append(turn)
+
+    turns = [Turn(work), Turn(work)]
+    take_turns(turns, answer)
+    assert heard == turns
+
+
 def test_where_nothing_can_be_answered_each_hears_why():
     """One may give up, and another go on."""
     heard, calls = [], []
