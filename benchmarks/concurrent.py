@@ -4,7 +4,7 @@
 
 One row holds the batches of all, [P_1 | x.. | P_2 | x..]; nothing of one is seen by another, and
 each has its own loss and its own rates. Rounds are interleaved, and the median of their ratios
-counts. `--check` trains both ways instead and gives the largest relative difference of losses.
+counts. `--check` trains both ways instead and gives the relative differences of their losses.
 """
 
 import argparse
@@ -133,16 +133,23 @@ def losses_by(step: Step, args: argparse.Namespace, names: Sequence[str]) -> lis
     return [step(model, steppers, batches_of(model, names, 4, n)) for n in range(args.steps)]
 
 
+def difference(losses: Sequence[float], reference: Sequence[float]) -> float:
+    """The largest, relative."""
+    return max(abs(a - b) / abs(b) for a, b in zip(losses, reference, strict=True))
+
+
 def check(args: argparse.Namespace) -> dict[str, Any]:
-    """Whether losses are those of separate runs."""
+    """Whether losses are those of separate runs; how far the first are from those in fp32."""
     names = [f"adapter{n}" for n in range(max(args.counts))]
     apart, together = (losses_by(step, args, names) for step in (step_apart, step_together))
-    pairs = [
-        (a, b) for x, y in zip(apart, together, strict=True) for a, b in zip(x, y, strict=True)
-    ]
+    exact = argparse.Namespace(**vars(args) | {"dtype": "float32", "steps": 1})
+    (fp32,) = losses_by(step_apart, exact, names)
     return {
         "steps": args.steps, "first_losses": apart[0], "last_losses": apart[-1],
-        "largest_relative_difference": max(abs(a - b) / abs(a) for a, b in pairs),
+        "first_step_relative_difference": difference(together[0], apart[0]),
+        "apart_from_fp32": difference(apart[0], fp32),
+        "together_from_fp32": difference(together[0], fp32),
+        "largest_relative_difference": max(map(difference, together, apart)),
     }  # fmt: skip
 
 

@@ -5,7 +5,8 @@ r"""A whole small sweep with --concurrent K and without, from the start of its p
 
 Eight rates of ADePT, one seed each; the processor's and the clock's seconds of each sweep, one
 after another. Both hold the base's reading, which the runs of a process share, and evaluation,
-which they do not.
+which they do not. `--packing padded --counts 1` computes the same losses with other roundings: what
+its choice differs by is what bf16 leaves open.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def plan_of(args: argparse.Namespace) -> dict[str, Any]:
         "dtype": args.dtype, "quantization": args.quantization, "num_virtual_tokens": 20,
         "bottleneck_size": 39, "max_steps": args.steps, "save_strategy": "no",
         "per_device_train_batch_size": args.batch, "max_train_samples": 2000,
-        "max_validation_samples": args.validation, "report_to": "none",
+        "max_validation_samples": args.validation, "report_to": "none", "packing": args.packing,
     }  # fmt: skip
     return {"search": {"learning_rate": RATES}, "seeds": [], "arguments": arguments}
 
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--quantization", default="none")
+    parser.add_argument("--packing", default="shared_prefix")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=16)

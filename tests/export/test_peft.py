@@ -1,6 +1,7 @@
 """Prompts in PEFT's format: out, through PEFT, and back."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adept_llm import get_adapter, load_adapter
 from adept_llm.cli.main import main
+from adept_llm.compat.cache import NEWER
+from adept_llm.compat.transformers import cache_argument
 from adept_llm.demo import MODEL
 from tests.builders import CONFIGS
 from tests.export.test_lora import FP32, TEXT, asked, write_adapter, write_base
@@ -31,15 +34,30 @@ CASES = [("prompt_tuning", name) for name in ("llama-tied", "gemma3", "gpt2")]
 CASES += [(method, "llama-tied") for method in ("dpt", "superpos", "ulpt")]
 
 
-@pytest.mark.parametrize(("method", "name"), CASES)
-def test_peft_gives_the_logits_and_the_text_of_the_injected_model(tmp_path, method, name):
+@pytest.fixture(params=CASES, ids="-".join)
+def asked_in_both(request, tmp_path):
+    """PEFT's model with its batch, the injected model with its ids."""
+    method, name = request.param
     model = exported(tmp_path, CONFIGS[method], name)
     peft = PeftModel.from_pretrained(stock(tmp_path), tmp_path / "out").eval()
-    batch = AutoTokenizer.from_pretrained(MODEL)(TEXT, return_tensors="pt")
-    ids = asked(model, AutoTokenizer.from_pretrained(MODEL))
-    options = {"max_new_tokens": 10, "do_sample": False}
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    return peft, tokenizer(TEXT, return_tensors="pt"), model, asked(model, tokenizer)
+
+
+def test_peft_gives_the_logits_of_the_injected_model(asked_in_both):
+    peft, batch, model, ids = asked_in_both
     with torch.no_grad():
         assert torch.allclose(peft(**batch).logits, model(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.xfail(
+    cache_argument() == NEWER and version("peft") <= "0.21.2",
+    reason="PEFT looks for the cache by its older name (docs/troubleshooting.md)",
+    strict=True,
+)
+def test_peft_gives_the_text_of_the_injected_model(asked_in_both):
+    peft, batch, model, ids = asked_in_both
+    options = {"max_new_tokens": 10, "do_sample": False}
     answer = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
     assert torch.equal(
         peft.generate(**batch, **options)[:, batch.input_ids.shape[1] :], answer[:, ids.shape[1] :]
