@@ -31,6 +31,11 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         InputError: if it cannot be written.
     """
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():  # such as /dev/stdout
+        with named(path):
+            path.write_bytes(content)
+        return
     with named(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)

@@ -53,6 +53,7 @@ class DataRecord:
         validation_rows: Measured examples.
         validation_fingerprint: Of the measured examples, '' where there were none.
         loss_on: What was learnt of a row, see `data.Encoder`.
+        form: How the training rows ask, see `data.Example.form`; '' where nothing tells.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class DataRecord:
     validation_rows: int = 0
     validation_fingerprint: str = ""
     loss_on: str = "target"
+    form: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
@@ -73,8 +75,8 @@ class DataRecord:
             raise TypeError("labels: are no strings")
         if type(self.max_length) is not int or not isinstance(self.template, str):
             raise TypeError("template, max_length: are no string and number")
-        if not isinstance(self.loss_on, str):
-            raise TypeError("loss_on: is no string")
+        if not isinstance(self.loss_on, str) or not isinstance(self.form, str):
+            raise TypeError("loss_on, form: are no strings")
 
 
 @dataclass(frozen=True)

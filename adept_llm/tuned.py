@@ -94,7 +94,7 @@ class Tuned:
             dtype=dtype,
             quantization=quantization or (base.quantization if base else "none"),
             template=template or (data.template if data else "plain"),
-            max_length=max_length or (data.max_length if data else 256),
+            max_length=(data.max_length if data else 256) if max_length is None else max_length,
         )  # fmt: skip
         tuned.check_width()
         return tuned
@@ -103,6 +103,11 @@ class Tuned:
     def labels(self) -> Sequence[str] | None:
         """The labels it tells apart, () for free text; None where no run left a record."""
         return self.record.data.labels if self.record else None
+
+    @property
+    def form(self) -> str:
+        """How the rows asked that it learnt from, see `Example.form`; '' where nothing tells."""
+        return self.record.data.form if self.record else ""
 
     @cached_property
     def base_config(self) -> "PretrainedConfig":

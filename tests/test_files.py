@@ -92,3 +92,19 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask):
         os.umask(before)
     modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("x", "plain")}
     assert modes == {0o666 & ~umask}
+
+
+def test_a_link_stays_a_link(tmp_path):
+    """Its target is what is written."""
+    (tmp_path / "link").symlink_to("target")
+    write_whole(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"new"
+
+
+def test_what_is_no_file_is_written_into(tmp_path):
+    """A pipe or a device would be gone, /dev/stdout for the whole machine."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", b"new")
+    assert os.read(reader, 9) == b"new" and stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    os.close(reader)

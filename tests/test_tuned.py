@@ -33,6 +33,11 @@ def test_a_run_tells_how_it_was_trained_and_arguments_win(saved, tmp_path):
     tuned = Tuned.open(tmp_path / "run")
     assert (tuned.template, tuned.max_length, tuned.labels) == ("alpaca", 33, ("a", "b"))
     assert (tuned.encoder.template, tuned.encoder.max_length) == ("alpaca", 33)
+    assert tuned.form == "" and Tuned.open(saved).form == ""
+    record_of(form="prompt").write(tmp_path / "run")
+    assert Tuned.open(tmp_path / "run").form == "prompt"
+    assert Tuned.open(tmp_path / "run", max_length=0).max_length == 0, "which encoding refuses"
+    record_of(template="alpaca", max_length=33, labels=("a", "b")).write(tmp_path / "run")
     given = Tuned.open(tmp_path / "run", template="plain", max_length=40)
     assert (given.template, given.max_length, given.labels) == ("plain", 40, ("a", "b"))
 

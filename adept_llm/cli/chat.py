@@ -1,8 +1,8 @@
 """adept-llm chat: a conversation with a tuned model on the terminal, or through a pipe.
 
-Each line of the input is a turn, Ctrl-D ends. With the template chat the model sees the whole
-conversation, of which the oldest turns are forgotten when it no longer fits; other templates know
-no turns, and each line is asked on its own.
+Each line of the input is a turn, Ctrl-D ends. With the template chat, and where it learnt from
+conversations, the model sees the whole conversation, of which the oldest turns are forgotten when
+it no longer fits; otherwise each line is asked on its own, in the form of the training rows.
 """
 
 import sys
@@ -14,7 +14,7 @@ from adept_llm.cli.generate import DecodingArguments
 from adept_llm.cli.parsing import parse
 from adept_llm.cli.streaming import Printed
 from adept_llm.cli.tuned import TunedArguments
-from adept_llm.data import Encoded, Encoder, Example
+from adept_llm.data import Encoded, Encoder, asked
 from adept_llm.errors import InputError
 from adept_llm.evaluation.generation import generate
 from adept_llm.evaluation.prefixes import Prefixes
@@ -43,12 +43,12 @@ def talk(together: Together, decoding: DecodingArguments) -> None:
     """Answer each line until the input ends."""
     (name,) = together.runs
     encoder, tokenizer = together.encoder(name), together.tokenizer
-    remembers = encoder.template == "chat"
+    form = "messages" if encoder.template == "chat" else together.runs[name].form
     prefixes = Prefixes(together.model, [name])
     torch.manual_seed(decoding.seed)
     before: Turns = []
     for said in lines():
-        before, encoded = fitted(encoder, before, said)
+        before, encoded = fitted(encoder, form, before, said)
         if isinstance(encoded, str):
             limit = f"max_length is {encoder.max_length}: shorten it, or raise --max_length"
             print(f"error: {encoded}, but {limit}", file=sys.stderr, flush=True)
@@ -57,7 +57,7 @@ def talk(together: Together, decoding: DecodingArguments) -> None:
             together.model, [encoded.prompt_ids], tokenizer.eos_token_id, decoding.decoding(),
             adapters=[name], prefixes=prefixes, streamer=Printed(tokenizer),
         )  # fmt: skip
-        if remembers:
+        if form == "messages":
             text = str(tokenizer.decode(answer.ids, skip_special_tokens=True)).strip()
             before += [("user", said), ("assistant", text)]
 
@@ -72,21 +72,16 @@ def lines() -> Iterator[str]:
             if terminal:
                 print()
             return
+        except UnicodeDecodeError as error:
+            raise InputError("chat: a line is no UTF-8; write it as such") from error
         if line:
             yield line
 
 
-def fitted(encoder: Encoder, before: Turns, said: str) -> tuple[Turns, Encoded | str]:
+def fitted(encoder: Encoder, form: str, before: Turns, said: str) -> tuple[Turns, Encoded | str]:
     """The turns that fit in front of what is said, and all as ids, or why there are none."""
     while True:
-        (encoded,) = encoder.encode_each([turn(encoder.template, before, said)])
+        (encoded,) = encoder.encode_each([asked(said, form, "turn", tuple(before))])
         if isinstance(encoded, Encoded) or not before:
             return before, encoded
         before = before[2:]
-
-
-def turn(template: str, before: Turns, said: str) -> Example:
-    """What is said, and what went before; its target stands for nothing."""
-    if template == "chat":
-        return Example("", "", "?", id="turn", messages=(*before, ("user", said)))
-    return Example("", said, "?", id="turn")

@@ -87,8 +87,11 @@ class EvaluateArguments:
             raise InputError("batch_size: must be at least 1")
         if self.max_samples is not None and self.max_samples < 1:
             raise InputError(f"max_samples: {self.max_samples} rows; give 1 or more")
-        check_output("output_file", self.output_file)
-        check_output("predictions_file", self.predictions_file)
+        read = {"file": self.file, "text_file": self.text_file}
+        check_output("output_file", self.output_file, **read)
+        check_output(
+            "predictions_file", self.predictions_file, **read, output_file=self.output_file
+        )
 
 
 def main(argv: Sequence[str]) -> None:

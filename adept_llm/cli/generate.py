@@ -16,7 +16,7 @@ import torch
 from adept_llm.cli.parsing import check_output, parse
 from adept_llm.cli.streaming import Printed
 from adept_llm.cli.tuned import TunedArguments
-from adept_llm.data import Encoded, Example, Request, read_requests
+from adept_llm.data import Encoded, Example, Request, asked, read_requests
 from adept_llm.errors import InputError
 from adept_llm.evaluation.generation import Decoding, generate
 from adept_llm.files import write_whole
@@ -61,7 +61,9 @@ class GenerateArguments:
         InputError: unless exactly one of prompt and file is given.
     """
 
-    prompt: str | None = field(default=None, metadata={"help": "an instruction or bare prompt"})
+    prompt: str | None = field(
+        default=None, metadata={"help": "asked in the form of the training rows"}
+    )
     input: str = field(default="", metadata={"help": "the text that the instruction is about"})
     file: str | None = field(
         default=None,
@@ -88,7 +90,7 @@ class GenerateArguments:
             raise InputError("batch_size: must be at least 1")
         if self.stream and (self.file or self.output_file):
             raise InputError("stream: goes with --prompt, and without --output_file")
-        check_output("output_file", self.output_file)
+        check_output("output_file", self.output_file, file=self.file)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -105,7 +107,7 @@ def main(argv: Sequence[str]) -> int:
     )
     together = given.open()
     check(args, decoding, together)
-    rows = requests(args)
+    rows = requests(args, together.runs[together.names[0]].form)
     owners = [together.name_of(row.adapter, row.where) for row in rows]
     encoded = together.encode(owners, [row.example for row in rows])
     limits = [together.runs[owner].max_length for owner in owners]
@@ -150,13 +152,19 @@ def check(args: GenerateArguments, decoding: DecodingArguments, together: Togeth
     together.check_context(decoding.max_new_tokens)
 
 
-def requests(args: GenerateArguments) -> list[Request]:
-    """The rows to answer; their targets stand for nothing, one token long."""
+def requests(args: GenerateArguments, form: str) -> list[Request]:
+    """The rows to answer; their targets stand for nothing, one token long.
+
+    Args:
+        args: With the file, or the prompt.
+        form: In which a prompt is asked, that of the training rows.
+    """
     if args.file:
         return read_requests(args.file)
     assert args.prompt is not None
-    words = (args.prompt, args.input) if args.input else ("", args.prompt)
-    return [Request(Example(*words, "?", id="prompt"), None, "prompt")]
+    if args.input:
+        return [Request(Example(args.prompt, args.input, "?", id="prompt"), None, "prompt")]
+    return [Request(asked(args.prompt, form, "prompt"), None, "prompt")]
 
 
 def tell_of_lengths(encoded: Sequence[Encoded | str], limits: Sequence[int]) -> None:

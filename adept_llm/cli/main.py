@@ -74,13 +74,18 @@ def run(command: str, *words: str) -> int | None:
 def told(work: Callable[[], int | None]) -> int:
     """The exit code of some work; what is the user's to fix, and Ctrl-C, are told in a line."""
     try:
-        return work() or 0
+        code = work() or 0
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    except BrokenPipeError:  # who read is gone, as in `adept-llm files | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def usage() -> str:

@@ -176,19 +176,24 @@ def check_writable(folder: str | Path) -> None:
         raise InputError(f"output_dir: {folder}: {path} {why}; name another folder")
 
 
-def check_output(name: str, path: str | None) -> None:
+def check_output(name: str, path: str | None, **others: str | None) -> None:
     """Refuse a file that could not be written in the end.
 
     Args:
         name: of the argument.
         path: what was given for it, if anything.
+        others: other files by their arguments; none of them is to be written over.
 
     Raises:
-        InputError: for a folder, a file in a folder that is missing, or one without leave to write.
+        InputError: for a folder, a file in a folder that is missing, one without leave to write, or
+            one of the others.
     """
     if path is None:
         return
     file = Path(path)
+    for other, given in others.items():
+        if given and Path(given).resolve() == file.resolve():
+            raise InputError(f"{name}: {path} is what --{other} names; name another file")
     if file.is_dir():
         raise InputError(f"{name}: {path} is a folder; name a file in it")
     if not file.parent.is_dir():

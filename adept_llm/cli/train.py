@@ -250,6 +250,7 @@ def data_record(data: DataArguments, train: Stored, validation: Sequence[Example
         validation_rows=len(validation),
         validation_fingerprint=fingerprint(validation) if validation else "",
         loss_on=data.loss_on,
+        form=about.form,
     )
 
 

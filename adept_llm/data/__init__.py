@@ -2,7 +2,7 @@
 
 from adept_llm.data.encoded import Encoded, Report
 from adept_llm.data.encoding import Encoder
-from adept_llm.data.example import Example, fingerprint
+from adept_llm.data.example import Example, asked, fingerprint
 from adept_llm.data.instruction_files import (
     Request,
     own_examples,
@@ -24,6 +24,7 @@ __all__ = [
     "Report",
     "Request",
     "Stored",
+    "asked",
     "describe_answers",
     "fingerprint",
     "label_set",

@@ -54,6 +54,13 @@ class Example:
     group: str = ""
     gap: str | None = None
 
+    @property
+    def form(self) -> str:
+        """'instruction', 'prompt' for a bare one, or 'messages'."""
+        if self.messages:
+            return "messages"
+        return "instruction" if self.instruction else "prompt"
+
     def __post_init__(self) -> None:
         """Check the form and the texts."""
         if not self.target.strip():
@@ -70,6 +77,21 @@ class Example:
             # JSON can smuggle in half a surrogate pair, on which tokenizers die without a place.
             if not _is_unicode(text):
                 raise InputError(f"{self.id}: a lone surrogate is no valid Unicode; remove it")
+
+
+def asked(text: str, form: str, where: str, before: tuple[tuple[str, str], ...] = ()) -> Example:
+    """What a user asks, as the rows did that were learnt; its target stands for nothing.
+
+    Args:
+        text: The words.
+        form: Of the rows, see `Example.form`; '' asks as a bare prompt.
+        where: The example's id.
+        before: Earlier turns of a conversation.
+    """
+    if form == "messages" or before:
+        return Example("", "", "?", id=where, messages=(*before, ("user", text)))
+    words = (text, "") if form == "instruction" else ("", text)
+    return Example(*words, "?", id=where)
 
 
 def fingerprint(examples: Iterable[Example]) -> str:

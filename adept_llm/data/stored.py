@@ -26,6 +26,7 @@ class About:
         labels: Those of the first example.
         alike: Whether all examples have the same labels.
         answers: What the answers are taken for, see `describe_answers`.
+        form: That of all examples, see `Example.form`; '' where they differ.
     """
 
     report: Report
@@ -35,6 +36,7 @@ class About:
     labels: tuple[str, ...]
     alike: bool
     answers: str
+    form: str
 
     def to_json(self) -> dict[str, Any]:
         """Of types that JSON knows."""

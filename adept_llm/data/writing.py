@@ -36,6 +36,7 @@ def write_encoded(encoder: Encoder, examples: Examples, sink: "NativeFile") -> A
 
     tally, answers, texts, ids, largest = Tally(), Answers(), sha256(), sha256(), -1
     ends: list[int] = []
+    forms: set[str] = set()
     cut = parts(len(examples))
     with ipc.new_stream(sink, schema()) as writer:
         for part in spread(partial(_part, encoder, examples), cut):
@@ -45,6 +46,7 @@ def write_encoded(encoder: Encoder, examples: Examples, sink: "NativeFile") -> A
             texts.update(part.texts)
             ids.update(part.ids)
             largest = max(largest, part.largest_id)
+            forms |= part.forms
             ends.append(len(answers))
     return About(
         report=encoder.report(tally),
@@ -54,6 +56,7 @@ def write_encoded(encoder: Encoder, examples: Examples, sink: "NativeFile") -> A
         labels=answers.labels,
         alike=answers.alike,
         answers=answers.describe(partial(_example, examples, cut, ends)),
+        form=forms.pop() if len(forms) == 1 else "",
     )
 
 
@@ -67,6 +70,7 @@ class _Part:
     texts: bytes
     ids: bytes
     largest_id: int
+    forms: frozenset[str]
 
 
 def _part(encoder: Encoder, examples: Examples, part: range) -> _Part:
@@ -82,6 +86,7 @@ def _part(encoder: Encoder, examples: Examples, part: range) -> _Part:
         b"".join(map(content, rows)),
         b"".join(one.content() for one in encoded),
         int(ids.max(initial=-1)),
+        frozenset(row.form for row in rows),
     )
 
 

@@ -10,7 +10,12 @@ from adept_llm.errors import InputError
 from adept_llm.evaluation.generation import Decoding, generate
 from adept_llm.evaluation.label_scoring import LabelIds, score_labels, with_end
 from adept_llm.evaluation.metrics import METRICS, RUNS_CODE, compute, majority
-from adept_llm.evaluation.predictions import PREDICTIONS_FILE, Prediction, write_predictions
+from adept_llm.evaluation.predictions import (
+    PREDICTIONS_FILE,
+    Prediction,
+    finite,
+    write_predictions,
+)
 from adept_llm.evaluation.programs.sandbox import check_sandbox
 from adept_llm.evaluation.ranks import collect
 from adept_llm.packing import Batcher
@@ -190,7 +195,7 @@ class AnswerMeasure:
                 zip(each, of_windows, strict=True),
                 key=lambda one: one[1][:-1].log_softmax(0).max().item(),
             )
-            *known, target = best.tolist()
+            *known, target = finite(best, example)
             word = example.labels[known.index(max(known))]
             tokens = len(window.target_ids)
             predictions.append(Prediction(example, word, tuple(known), -target, tokens))
@@ -234,8 +239,8 @@ class AnswerMeasure:
         targets = [[one.target_ids] for one in measured]
         found = iter(score_labels(model, batcher, measured, targets, self.batch_size))
         return [
-            (-next(found).item(), len(one.target_ids)) if fit else (0.0, 0)
-            for one, fit in zip(windows, fits, strict=True)
+            (-finite(next(found), example)[0], len(one.target_ids)) if fit else (0.0, 0)
+            for one, fit, example in zip(windows, fits, self.examples, strict=True)
         ]
 
 

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from adept_llm.data import Example
+from adept_llm.errors import InputError
 from adept_llm.files import write_whole
 
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -43,6 +47,21 @@ class Prediction:
         if self.target_tokens:
             row["loss"] = self.target_loss / self.target_tokens
         return row
+
+
+def finite(scores: Tensor, example: Example) -> list[float]:
+    """Log-likelihoods of an example as numbers.
+
+    Raises:
+        InputError: for one that is not finite; the largest of such means nothing.
+    """
+    if not torch.isfinite(scores).all():
+        raise InputError(
+            f"loss: not finite on {example.id}; the rates were too high, or the base's --dtype is "
+            "too narrow: take bfloat16 or float32"
+        )
+    numbers: list[float] = scores.tolist()
+    return numbers
 
 
 def write_predictions(

@@ -38,7 +38,7 @@ def stated(text: str) -> float | str | None:
     line = text.rpartition(phrase)[2].strip().partition("\n")[0]
     words = line.strip(" .!?$%")
     number = _number(words)
-    return words if number is None else float(number)
+    return words if number is None or not number.is_finite() else float(number)
 
 
 def _number(words: str) -> Decimal | None:

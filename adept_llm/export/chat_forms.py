@@ -21,32 +21,40 @@ _LINES = (
 )
 
 
-def jinja_template(template: str, base: Any) -> str | None:
+def jinja_template(template: str, base: Any, form: str = "") -> str | None:
     """A chat template that writes what `data.templates` writes for rows and conversations.
 
     Args:
         template: Of the run.
         base: The base's own chat template, or its templates by name; it is taken for 'chat'.
+        form: Of the training rows, see `data.Example.form`; '' is that of instructions.
     """
     if template == "chat":
         return base.get("default") if isinstance(base, dict) else base
     if template == "reference":
         return "{{ messages[-1]['content'] }}"
     if template == "alpaca":
-        first = "messages[0]['content'] | trim"
-        both = f"{json.dumps(ALPACA_WITH_INPUT)} + {first} + '\\n\\n### Input:\\n' + messages[1]"
-        return (
-            f"{{% if messages | length == 1 %}}{{{{ {json.dumps(ALPACA)} + {first} + '\\n' }}}}"
-            "{% elif messages | length == 2 and messages[0]['role'] == 'system' %}"
-            f"{{{{ {both}['content'] | trim + '\\n' }}}}"
-            f"{{% else %}}{{{{ {json.dumps(ALPACA)} }}}}{_LINES}{{% endif %}}"
-            "{{ '\\n### Response:' }}"
-        )
+        lines = f"{{{{ {json.dumps(ALPACA)} }}}}{_LINES}"
+        if form != "messages":
+            first = "messages[0]['content'] | trim"
+            head = f"{json.dumps(ALPACA_WITH_INPUT)} + {first} + '\\n\\n### Input:\\n'"
+            lines = (
+                f"{{% if messages | length == 1 %}}{{{{ {json.dumps(ALPACA)} + {first} + '\\n' }}}}"
+                "{% elif messages | length == 2 and messages[0]['role'] == 'system' %}"
+                f"{{{{ {head} + messages[1]['content'] | trim + '\\n' }}}}"
+                f"{{% else %}}{lines}{{% endif %}}"
+            )
+        return lines + "{{ '\\n### Response:' }}"
+    lines = _LINES + "{{ 'Assistant:' }}"
+    if form == "messages":
+        return lines
     row = "{% for m in messages %}{{ m['content'] | trim }}{{ '\\n' }}{% endfor %}{{ 'Answer:' }}"
-    return f"{{% if {_ROW} %}}{row}{{% else %}}{_LINES}{{{{ 'Assistant:' }}}}{{% endif %}}"
+    if form == "prompt":
+        row = "{{ messages[-1]['content'] }}"
+    return f"{{% if {_ROW} %}}{row}{{% else %}}{lines}{{% endif %}}"
 
 
-def go_template(template: str, tokenizer: "PreTrainedTokenizerBase") -> str | None:
+def go_template(template: str, tokenizer: "PreTrainedTokenizerBase", form: str = "") -> str | None:
     """The same for one question in the language of Ollama's Modelfile.
 
     Returns:
@@ -54,14 +62,19 @@ def go_template(template: str, tokenizer: "PreTrainedTokenizerBase") -> str | No
     """
     if template == "chat":
         return _go_turns(tokenizer)
-    if template == "reference":
+    if template == "reference" or (template, form) == ("plain", "prompt"):
         return "{{ .Prompt }}"
+    talk = "{{ if .System }}System: {{ .System }}\n{{ end }}User: {{ .Prompt }}\n"
+    if template == "alpaca" and form == "messages":
+        return f"{ALPACA}{talk}\n### Response:"
     if template == "alpaca":
         with_input = ALPACA_WITH_INPUT + "{{ .System }}\n\n### Input:\n{{ .Prompt }}"
         alone = ALPACA + "{{ .Prompt }}"
         return (
             f"{{{{ if .System }}}}{with_input}{{{{ else }}}}{alone}{{{{ end }}}}\n\n### Response:"
         )
+    if form == "messages":
+        return f"{talk}Assistant:"
     return "{{ if .System }}{{ .System }}\n{{ end }}{{ .Prompt }}\nAnswer:"
 
 

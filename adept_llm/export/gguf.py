@@ -103,7 +103,7 @@ def prepare(merged: Path, tuned: Tuned, head: str) -> None:
         content["add_bos_token"] = False
     path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     shutil.rmtree(merged / "additional_chat_templates", ignore_errors=True)
-    template = jinja_template(tuned.template, tuned.tokenizer.chat_template)
+    template = jinja_template(tuned.template, tuned.tokenizer.chat_template, tuned.form)
     if template is None:
         raise InputError("gguf: the run's template is chat, and its base has no chat template")
     text = f"{{{{ {json.dumps(head, ensure_ascii=False)} }}}}{template.lstrip()}"
@@ -113,7 +113,7 @@ def prepare(merged: Path, tuned: Tuned, head: str) -> None:
 def modelfile(tuned: Tuned, head: str) -> str:
     """For `ollama create`; `head` stands in front of every conversation."""
     lines = [f"FROM ./{FILE}"]
-    template = go_template(tuned.template, tuned.tokenizer)
+    template = go_template(tuned.template, tuned.tokenizer, tuned.form)
     if template is not None:
         lines.append(f'TEMPLATE """{head}{template}"""')
     else:

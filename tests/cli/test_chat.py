@@ -14,6 +14,7 @@ from adept_llm.adapters import get_adapter, several_of
 from adept_llm.base.loading import load_model
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
+from tests.builders import record_of
 
 SAID = ["Mia went to the inn.", "Tom had bread.", "The soup was stale."]
 NEW = ["--max_new_tokens", "6"]
@@ -119,3 +120,23 @@ def test_a_terminal_shows_where_to_write(capsys, monkeypatch, adapter):
     monkeypatch.setattr("sys.stdin", Terminal(SAID[0] + "\n"))
     told = run(capsys, "chat", "--adapter", adapter, *NEW).out
     assert told.startswith("> ") and told.endswith("> \n"), "Ctrl-D ends the line"
+
+
+@pytest.mark.parametrize("form", ["instruction", "messages"])
+def test_lines_are_asked_as_training_rows_ask(capsys, monkeypatch, tmp_path, adapter, form):
+    """Under plain: conversations with what went before, instructions with 'Answer:' behind."""
+    folder = shutil.copytree(adapter, tmp_path / "run")
+    record_of(form=form, max_length=256).write(folder)
+    ask = ["generate", "--adapter", folder, *NEW]
+    found = chat(capsys, monkeypatch, folder, SAID).out.splitlines()
+    alone = [run(capsys, *ask, "--prompt", said).out.strip() for said in SAID]
+    assert alone[0] == found[0] and (alone == found) is (form == "instruction")
+    rows, before = tmp_path / "rows.jsonl", []
+    for said, answer in zip(SAID, found, strict=True):
+        turns = [*before, {"role": "user", "content": said}]
+        row = {"messages": turns} if before else {"instruction": said, "output": ""}
+        if form == "instruction" or before:
+            rows.write_text(json.dumps(row) + "\n")
+            assert json.loads(run(capsys, *ask, "--file", rows).out)["answer"] == answer
+        if form == "messages":
+            before = [*turns, {"role": "assistant", "content": answer}]

@@ -1,4 +1,7 @@
-"""The program itself: what Ctrl-C says, in whatever command."""
+"""The program itself: what Ctrl-C and a closed pipe say, in whatever command."""
+
+import subprocess
+import sys
 
 import pytest
 
@@ -16,3 +19,11 @@ def test_ctrl_c_is_a_line_and_no_traceback(monkeypatch, capsys):
     except KeyboardInterrupt:
         pytest.fail("a traceback")
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_reader_that_is_gone_is_no_traceback():
+    """As in `adept-llm files | head -1`: what is printed at the end finds nobody."""
+    command = [sys.executable, "-m", "adept_llm.cli.main", "files"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(60) == 141

@@ -187,6 +187,17 @@ def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
         check_writable(tmp_path / "run")
 
 
+def test_an_output_file_is_none_of_those_that_are_read(tmp_path, monkeypatch):
+    """Whatever it is called by: rows would be lost, and answers stand in their place."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "link.jsonl").symlink_to("rows.jsonl")
+    for path in ("rows.jsonl", "./rows.jsonl", "link.jsonl"):
+        with pytest.raises(InputError, match=f"^output: {path} is what --file names"):
+            check_output("output", path, file=str(tmp_path / "rows.jsonl"), text_file=None)
+    check_output("output", "other.jsonl", file="rows.jsonl")
+
+
 def test_an_output_file_must_have_a_place(tmp_path, monkeypatch):
     check_output("output", None)
     check_output("output", str(tmp_path / "new.json"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adept_llm.data.example import Example
+from adept_llm.data.example import Example, asked
 from adept_llm.errors import InputError
 
 
@@ -11,6 +11,18 @@ def test_the_three_forms_are_accepted():
     assert Example("Say hi.", "", "hi", id="f:1").labels == ()
     assert Example("", "2+2=", "4", id="f:2").input == "2+2="
     assert Example("", "", "4", id="f:3", messages=(("user", "2+2?"),)).messages
+
+
+@pytest.mark.parametrize("form", ["instruction", "prompt", "messages"])
+def test_a_question_has_the_form_of_the_rows(form):
+    """It would else be written in a way that no training row was."""
+    assert asked("2+2?", form, "f:1").form == form
+
+
+def test_a_question_of_unknown_form_is_a_bare_prompt_and_turns_are_kept():
+    assert asked("2+2?", "", "f:1") == Example("", "2+2?", "?", id="f:1")
+    before = (("user", "Hi"), ("assistant", "Hello"))
+    assert asked("2+2?", "", "f:1", before).messages == (*before, ("user", "2+2?"))
 
 
 @pytest.mark.parametrize("target", ["", " ", "\n\t"])

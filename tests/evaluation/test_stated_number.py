@@ -18,6 +18,8 @@ from adept_llm.evaluation.stated_number import stated
         ("The answer is: 1/0", "1/0"),
         ("The answer is: 0/0", "0/0"),
         ("The answer is: 1/2/3", "1/2/3"),
+        ("The answer is: sNaN", "sNaN"),
+        ("The answer is: -Infinity", "-Infinity"),
         ("The answer is: 3\n\nQuestion: what is 5?", 3.0),
         # the first phrase of the list counts, not the last one in the text
         ("The answer is: 3\n#### 5", 3.0),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from transformers import AutoTokenizer
 
 from adept_llm import AdeptConfig, save_adapter
 from adept_llm.cli.main import main
-from adept_llm.data.example import Example
+from adept_llm.data.example import Example, asked
 from adept_llm.data.templates import render
 from adept_llm.demo import MODEL
 from adept_llm.export.chat_forms import go_template, jinja_template
@@ -24,6 +25,7 @@ CHATML = (
     "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+SYSTEM = "{{ .System }}"
 
 
 def said(*pairs):
@@ -46,6 +48,31 @@ def test_a_conversation_is_written_as_rows_are(template):
     for example, messages in cases.items():
         written = tokenizer.apply_chat_template(messages, tokenize=False)
         assert written == render(template, example, tokenizer).text
+
+
+@pytest.mark.parametrize("template", ["plain", "alpaca"])
+def test_a_question_is_written_in_the_form_of_the_training_rows(template):
+    """Of conversations and of bare prompts, as `generate --prompt` writes it."""
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    told = (("system", "Be kind."), ("user", "Hi"))
+    for form, messages, example in [
+        ("instruction", [("user", "Hi")], asked("Hi", "instruction", "1")),
+        ("prompt", [("user", "Hi")], asked("Hi", "prompt", "1")),
+        ("messages", [("user", "Hi")], asked("Hi", "messages", "1")),
+        ("messages", told, Example("", "", "?", id="1", messages=told)),
+    ]:
+        tokenizer.chat_template = jinja_template(template, None, form)
+        written = tokenizer.apply_chat_template(said(*messages), tokenize=False)
+        expected = render(template, example, tokenizer).text
+        assert written == expected
+        ollama = go_template(template, tokenizer, form)
+        for role, content in dict(messages).items():
+            ollama = ollama.replace(
+                {"system": "{{ .System }}", "user": "{{ .Prompt }}"}[role], content
+            )
+        conditions = r"{{ if .System }}(.*?)(?:{{ else }}(.*?))?{{ end }}"
+        ollama = re.sub(conditions, r"\1" if len(messages) > 1 else r"\2", ollama, flags=re.DOTALL)
+        assert ollama == expected
 
 
 def test_a_chat_template_is_taken_apart_for_ollama():
