@@ -15,10 +15,12 @@ def inspection(run: Run, attention: Attention | None) -> str:
         run: A finished one.
         attention: To its prompt; None without one.
     """
+    comparison = Comparison.of([run])
+    (setting,) = comparison.settings
     sections = {
-        "words": ("Words", words_section(Comparison.of([run]))),
+        "words": ("Words", words_section(comparison)),
         "attention": ("Attention", attention_section(attention) if attention else None),
     }
     base = run.base.rstrip("/").rsplit("/", 1)[-1]
     title = f"Inside a run of {run.method}"
-    return document(title, f"{run.folder}: {run.task} on {base}", sections, "adept-llm inspect")
+    return document(title, f"{run.folder}: {setting.task} on {base}", sections, "adept-llm inspect")

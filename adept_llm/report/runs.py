@@ -70,12 +70,29 @@ class Run:
         return str(self.value("adapter", "method") or UNNAMED)
 
     @property
+    def benchmark(self) -> str | None:
+        """Name of the benchmark task; None for other data."""
+        return str(self._data.get("task") or "") or None
+
+    @property
+    def train_file(self) -> Path | None:
+        """The user's own file; None for other data."""
+        file = self._data.get("train_file")
+        return Path(os.path.normpath(str(file))) if file and not self.benchmark else None
+
+    @property
     def task(self) -> str:
-        """Name of the benchmark task, or of the user's own file; with the shots where few."""
+        """Name of the benchmark task, or of the user's own file; with the shots where few.
+
+        Files of several runs may share it: see `data_names`.
+        """
+        name = self.benchmark or (self.train_file.stem if self.train_file else UNNAMED)
+        return f"{name}, {self._data['k_shot']} shots" if self._data.get("k_shot") else name
+
+    @property
+    def _data(self) -> Mapping[str, Any]:
         data = self.value("arguments", "data")
-        data = data if isinstance(data, dict) else {}
-        name = str(data.get("task") or Path(str(data.get("train_file") or UNNAMED)).stem)
-        return f"{name}, {data['k_shot']} shots" if data.get("k_shot") else name
+        return data if isinstance(data, dict) else {}
 
     @property
     def base(self) -> str:
