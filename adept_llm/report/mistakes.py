@@ -14,7 +14,7 @@ from adept_llm.report.runs import Run, numbers
 from adept_llm.tasks import get_task, load_split
 
 # metrics that judge one answer by itself; for all others an answer is wrong that is not the target
-SINGLE = ("exact_match", "final_number")
+SINGLE = ("exact_match", "stated_number", "final_number")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,13 @@ def test_free_text_is_judged_by_the_tasks_metric(tmp_path):
     assert [one.id[-1] for one in read(tmp_path / "b", rows, task="gsm8k").shown] == ["2"]
 
 
+def test_an_answer_is_judged_by_the_number_that_it_states(tmp_path):
+    """By the last number, the task's second metric, the first row would be right."""
+    target = "so\nThe answer is: 12"
+    rows = [row(1, "it may be 12", target), row(2, "2*6\nThe answer is: 12.0", target)]
+    assert [one.id[-1] for one in read(tmp_path, rows, task="metamathqa").shown] == ["1"]
+
+
 def test_programs_are_not_judged(tmp_path):
     assert read(tmp_path, [row(1)], task="mbpp") is None
 
