@@ -69,7 +69,9 @@ def read_mistakes(run: Run, limit: int) -> Mistakes | None:
     metrics = _task_metrics(run)
     if not RUNS_CODE.isdisjoint(metrics):
         return None  # telling right from wrong would run the programs
-    rows = [row for line in path.read_text("utf-8").splitlines() if (row := _row(path, line))]
+    # bytes: text would also be split at U+2028, which answers may hold
+    lines = enumerate(path.read_bytes().split(b"\n"), 1)
+    rows = [row for number, line in lines if (row := _row(f"{path}:{number}", line))]
     wrong = [row for row in rows if not _is_right(row, metrics)]
     step = max(1, len(wrong) // limit)
     some = wrong[::step][:limit]
@@ -84,17 +86,18 @@ def read_mistakes(run: Run, limit: int) -> Mistakes | None:
     return Mistakes(shown, len(wrong), len(rows), why)
 
 
-def _row(path: Path, line: str) -> dict[str, Any] | None:
+def _row(where: str, line: bytes) -> dict[str, Any] | None:
     if not line.strip():
         return None
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
         if {"id", "prediction", "target"} <= row.keys():
             return dict(row)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         pass
+    begin = line[:60].decode(errors="replace")
     raise InputError(
-        f"{path}: {line[:60]!r} is no line of predictions; write the file by `adept-llm evaluate "
+        f"{where}: {begin!r} is no line of predictions; write the file by `adept-llm evaluate "
         "--predictions_file`"
     )
 

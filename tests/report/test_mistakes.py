@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from adept_llm.data import Example
 from adept_llm.errors import InputError
+from adept_llm.evaluation.predictions import Prediction, write_predictions
 from adept_llm.report.mistakes import read_mistakes
 from adept_llm.report.runs import Run
 from adept_llm.report.sections.mistakes import CHARACTERS, shorten
@@ -82,8 +84,32 @@ def test_texts_of_own_files(tmp_path):
 
 def test_without_predictions_there_is_nothing_and_damage_is_told(tmp_path):
     assert read(tmp_path, None) is None
-    with pytest.raises(InputError, match="predictions.jsonl: .* is no line of predictions"):
+    with pytest.raises(InputError, match="predictions.jsonl:1: .* is no line of predictions"):
         read(tmp_path / "b", [{"id": "1"}])
+
+
+def test_answers_may_hold_what_ends_a_line_of_text(tmp_path):
+    """JSON keeps U+2028 and U+0085 as they are: text that is split into lines breaks there."""
+    path = write_run(tmp_path / "run") / "predictions.jsonl"
+    example = Example("", "?", "a\u2028b", id="x:1")
+    write_predictions(path, [Prediction(example, "a\u0085c"), Prediction(example, "a\u2028b")])
+    run = Run.read(path.parent)
+    assert run is not None
+    found = read_mistakes(run, 10)
+    assert found is not None
+    assert found.rows == 2 and [one.prediction for one in found.shown] == ["a\u0085c"]
+
+
+@pytest.mark.parametrize("line", [b'{"id": "\xe4"}', b"[" * 9999, b"[]", b"{"], ids=range(4))
+def test_a_line_that_cannot_be_read_is_one_line(tmp_path, line):
+    folder = write_run(tmp_path / "run", predictions=[row(1)])
+    with (folder / "predictions.jsonl").open("ab") as file:
+        file.write(line)
+    run = Run.read(folder)
+    assert run is not None
+    with pytest.raises(InputError, match=r"predictions.jsonl:2: .* is no line of pred") as error:
+        read_mistakes(run, 10)
+    assert "\n" not in str(error.value)
 
 
 def test_long_texts_keep_both_ends():
