@@ -75,7 +75,7 @@ def read_mistakes(run: Run, limit: int) -> Mistakes | None:
     wrong = [row for row in rows if not _is_right(row, metrics)]
     step = max(1, len(wrong) // limit)
     some = wrong[::step][:limit]
-    texts, why = _texts(run, {str(row["id"]) for row in some})
+    texts, why = _texts(run, {str(row["id"]): str(row["target"]) for row in some})
     shown = tuple(
         Mistake(
             str(row["id"]), str(row["prediction"]), str(row["target"]),
@@ -119,21 +119,29 @@ def _is_right(row: Mapping[str, Any], metrics: tuple[str, ...]) -> bool:
     return METRICS[judge]([example], [said]) == 1.0
 
 
-def _texts(run: Run, wanted: set[str]) -> tuple[dict[str, str], str]:
-    """Id -> what was asked, from the data that the run names; and why there is none."""
+def _texts(run: Run, targets: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """Id -> what was asked, from the data that the run names; and why there is none.
+
+    Args:
+        run: The run.
+        targets: Id -> what was right, of the rows whose texts are wanted.
+    """
     data = run.value("arguments", "data")
     data = data if isinstance(data, dict) else {}
     why = "the run names no data on this machine"
-    for examples in (lambda: _of_task(run, data, "test"), lambda: _of_task(run, data, "validation"),
-                     lambda: _own(data)):  # fmt: skip
+    for split in ("test", "validation"):  # as --do_predict answers them
         try:
-            found = {one.id: asked(one) for one in examples() if one.id in wanted}
+            examples = _of_task(run, data, split) or _own(data, f"{split}_file")
+            named = [one for one in examples if one.id in targets]
         except InputError as error:
             why = str(error)
             continue
-        if found:
-            return found, ""
-    return {}, why if wanted else ""
+        if any(one.target != targets[one.id] for one in named):
+            # another file of that name, or its rows moved: equal labels would agree by chance
+            why = "the data that the run names have other rows than those predicted"
+        elif named:
+            return {one.id: asked(one) for one in named}, ""
+    return {}, why if targets else ""
 
 
 def _of_task(run: Run, data: Mapping[str, Any], split: str) -> list[Example]:
@@ -144,8 +152,8 @@ def _of_task(run: Run, data: Mapping[str, Any], split: str) -> list[Example]:
     return load_split(get_task(str(data["task"])), split, str(folder), reference=reference)
 
 
-def _own(data: Mapping[str, Any]) -> list[Example]:
-    path = data.get("validation_file")
+def _own(data: Mapping[str, Any], name: str) -> list[Example]:
+    path = data.get(name)
     return own_examples(str(path), None, None, 0) if path and Path(str(path)).is_file() else []
 
 

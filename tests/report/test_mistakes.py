@@ -69,17 +69,46 @@ def test_texts_come_from_the_data_that_the_run_names(tmp_path):
         (data / f"{split}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     arguments = content_of()["arguments"]
     arguments["data"]["data_dir"] = str(data)
-    found = read(tmp_path, [row(3)], arguments=arguments)
+    found = read(tmp_path, [row(3, target="negative")], arguments=arguments)
     assert found.why_no_text == "" and "text 2" in found.shown[0].text
 
 
-def test_texts_of_own_files(tmp_path):
-    file = tmp_path / "validation.jsonl"
-    lines = [{"prompt": f"what is {i}?", "completion": "yes"} for i in range(3)]
-    file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+def own_data(tmp_path, **files):
+    """Arguments of a run on files of one's own: argument -> name of the file and its answers."""
     arguments = content_of()["arguments"]
-    arguments["data"] = {"train_file": "gone.jsonl", "validation_file": str(file)}
-    assert read(tmp_path, [row(2)], arguments=arguments).shown[0].text == "what is 1?"
+    arguments["data"] = {"train_file": "gone.jsonl"}
+    for argument, (name, answers) in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        rows = [{"prompt": f"{argument} {i}?", "completion": a} for i, a in enumerate(answers, 1)]
+        path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        arguments["data"][argument] = str(path)
+    return arguments
+
+
+def test_texts_of_own_files(tmp_path):
+    arguments = own_data(tmp_path, validation_file=("validation.jsonl", ["yes"] * 3))
+    assert read(tmp_path, [row(2)], arguments=arguments).shown[0].text == "validation_file 2?"
+
+
+def test_texts_are_those_of_the_file_that_was_answered(tmp_path):
+    """--do_predict answers test_file; its ids are those of the other file where names are equal."""
+    rows = [row(1), row(2, target="maybe")]
+    answered, other = ("a/validation.jsonl", ["yes", "maybe"]), ("b/validation.jsonl", ["yes"] * 2)
+    arguments = own_data(tmp_path, test_file=answered, validation_file=other)
+    shown = read(tmp_path, rows, arguments=arguments).shown
+    assert [one.text for one in shown] == ["test_file 1?", "test_file 2?"]
+    arguments = own_data(tmp_path, test_file=other, validation_file=answered)
+    shown = read(tmp_path / "evaluated", rows, arguments=arguments).shown
+    assert [one.text for one in shown] == ["validation_file 1?", "validation_file 2?"]
+
+
+def test_rows_that_moved_since_have_no_text(tmp_path):
+    """With few labels, every other answer would agree by chance and stand below a wrong text."""
+    arguments = own_data(tmp_path, validation_file=("validation.jsonl", ["yes", "no"]))
+    found = read(tmp_path, [row(1), row(2)], arguments=arguments)
+    assert [one.text for one in found.shown] == ["", ""]
+    assert "other rows than those predicted" in found.why_no_text
 
 
 def test_without_predictions_there_is_nothing_and_damage_is_told(tmp_path):
