@@ -106,7 +106,9 @@ class Group:
 
 def key_of(run: Run, left_out: frozenset[str] = OWN) -> str:
     """The run's choices as text."""
-    data = {**(run.value("data") or {}), "labels": None}  # label words may differ with the sample
+    data = run.value("data")
+    if isinstance(data, dict):
+        data = {**data, "labels": None}  # label words may differ with the sample
     content = [run.method, run.value("base"), run.value("adapter"), data, run.value("arguments")]
     return json.dumps(_without(content, left_out), sort_keys=True, default=str)
 
