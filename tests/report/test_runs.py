@@ -26,6 +26,17 @@ def test_a_run_without_results_is_left_out_and_told(tmp_path):
     assert unfinished == [tmp_path / "going"]
 
 
+def test_an_interrupted_run_is_counted_once_however_many_checkpoints_it_has(tmp_path):
+    """Its own folder has no run.json before its end; each of its checkpoints has one."""
+    write_run(tmp_path / "stopped" / "done")
+    for step in (10, 20, 30):
+        write_run(tmp_path / "stopped" / f"checkpoint-{step}", results=None)
+    (tmp_path / "others" / "checkpoint-500").mkdir(parents=True)
+    runs, unfinished = find_runs([tmp_path, tmp_path / "others" / ".." / "stopped"])
+    assert [run.folder.name for run in runs] == ["done"]
+    assert unfinished == [tmp_path / "stopped"]
+
+
 def test_a_place_without_runs_is_refused_with_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     write_run(tmp_path / "good")
