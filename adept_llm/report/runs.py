@@ -155,12 +155,18 @@ def find_runs(places: Sequence[str | Path]) -> tuple[list[Run], list[Path]]:
 def _folders(place: Path) -> Iterator[Path]:
     """Folders of runs, in order: with a run.json, or with checkpoints that have one.
 
-    What lies below a finished run is not looked at, nor are checkpoints.
+    What lies below a finished run is not looked at, nor are checkpoints. Links are followed, but
+    no folder is looked at twice.
     """
     if not place.is_dir():
         raise InputError(f"{place}: there is no such folder; give folders of runs")
-    for name, below, files in os.walk(place):
+    seen: set[Path] = set()
+    for name, below, files in os.walk(place, followlinks=True):
         folder = Path(name)
+        if (own := folder.resolve()) in seen:
+            below.clear()
+            continue
+        seen.add(own)
         kept = checkpoints(folder)
         if RECORD_FILE in files or any((one / RECORD_FILE).is_file() for one in kept):
             yield folder

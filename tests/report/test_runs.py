@@ -18,6 +18,20 @@ def test_runs_are_found_at_any_depth_once_and_checkpoints_are_none(tmp_path):
     assert unfinished == []
 
 
+def test_links_to_runs_are_followed_and_circles_end(tmp_path):
+    """A page is often made of a folder of links to the runs that belong together."""
+    run = write_run(tmp_path / "disk" / "deep" / "run-1")
+    (chosen := tmp_path / "chosen").mkdir()
+    (chosen / "one").symlink_to(run)
+    (chosen / "same").symlink_to(run)
+    (chosen / "all").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path)
+    (chosen / "gone").symlink_to(tmp_path / "nothing")
+    runs, unfinished = find_runs([chosen])
+    assert [one.folder for one in runs] == [chosen / "all" / "deep" / "run-1"]
+    assert unfinished == []
+
+
 def test_a_run_without_results_is_left_out_and_told(tmp_path):
     write_run(tmp_path / "done")
     write_run(tmp_path / "going", results=None)
