@@ -47,7 +47,8 @@ def main(argv: Sequence[str]) -> None:
     if run is None:
         raise InputError(f"run: {args.run} is not finished; inspect shows finished runs")
     rows, _ = tuned.encoder.encode_all(rows_of(tuned, args.file)[:ROWS])
-    write_whole(path, inspection(run, attention_to_prompt(tuned.model, rows)).encode())
+    attention = attention_to_prompt(tuned.model, rows)
+    write_whole(path, inspection(run, attention, args.model_name_or_path).encode())
     print(f"{path}: {run.method}, {len(rows)} rows")
     if args.open:
         webbrowser.open(path.absolute().as_uri())
