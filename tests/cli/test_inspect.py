@@ -1,6 +1,7 @@
 """adept-llm inspect: a base that has moved, and runs that cannot be shown."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -42,3 +43,24 @@ def test_a_base_that_has_moved_is_read_for_the_whole_page(run, rows):
     assert "gone/base" not in text and "Left out" not in text
     assert "Size of the offsets" in text and 'id="attention"' in text
     assert f" on {MODEL.name}<" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"data": {"train_file": "a.jsonl", "shuffled_by": 3}, "training": {"seed": 1}},
+        {"data": {"train_file": "a.jsonl"}, "training": {}},
+        {"data": "a.jsonl", "training": {"seed": 1}},
+        {"data": {"train_file": "a.jsonl", "max_train_samples": "3"}, "training": {"seed": 1}},
+        {"data": {"train_file": "a.jsonl"}, "training": {"seed": 1}},
+    ],
+    ids=["nothing", "unknown", "no seed", "text", "kind", "gone"],
+)
+def test_rows_that_cannot_be_found_again_are_asked_for(run, capsys, arguments):
+    """Another version's run.json ended with a trace instead of the way out."""
+    replace(record_of(), arguments=arguments).finished({"after": {}}).write(run)
+    code, page = call(run)
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2 and not page.exists()
+    assert err.startswith("error: ") and err.endswith("give others by --file")
