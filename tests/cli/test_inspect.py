@@ -9,6 +9,7 @@ from adept_llm.adapters import inject_adapter, save_adapter
 from adept_llm.base.loading import load_model
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
+from adept_llm.training.checkpoints.folders import write_checkpoint
 from tests.builders import CONFIGS, record_of
 
 
@@ -64,3 +65,13 @@ def test_rows_that_cannot_be_found_again_are_asked_for(run, capsys, arguments):
     err = capsys.readouterr().err.splitlines()[-1]
     assert code == 2 and not page.exists()
     assert err.startswith("error: ") and err.endswith("give others by --file")
+
+
+def test_a_run_that_stopped_in_its_last_evaluation_is_not_finished(run, rows, capsys):
+    """It has its adapter and checkpoints, but no run.json, which was said to be damaged."""
+    (run / "run.json").unlink()
+    write_checkpoint(run, 10, {"run.json": record_of().to_bytes()}, {})
+    code, page = call(run, "--file", rows)
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2 and not page.exists()
+    assert err == f"error: run: {run} is not finished; inspect shows finished runs"
