@@ -9,6 +9,7 @@ from adept_llm.cli.plain_parser import PlainParser
 from adept_llm.data import Example, own_examples
 from adept_llm.errors import InputError
 from adept_llm.files import write_whole
+from adept_llm.record import RECORD_FILE
 from adept_llm.report.attention import attention_to_prompt
 from adept_llm.report.figures import check_matplotlib
 from adept_llm.report.inspection import inspection
@@ -47,7 +48,8 @@ def main(argv: Sequence[str]) -> None:
     if run is None:
         raise InputError(f"run: {args.run} is not finished; inspect shows finished runs")
     rows, _ = tuned.encoder.encode_all(rows_of(tuned, args.file)[:ROWS])
-    write_whole(path, inspection(run, attention_to_prompt(tuned.model, rows)).encode())
+    attention = attention_to_prompt(tuned.model, rows)
+    write_whole(path, inspection(run, attention, args.model_name_or_path).encode())
     print(f"{path}: {run.method}, {len(rows)} rows")
     if args.open:
         webbrowser.open(path.absolute().as_uri())
@@ -57,16 +59,20 @@ def rows_of(tuned: Tuned, file: str | None) -> list[Example]:
     """Of a file, or of the run's own validation split; its training rows where it had none.
 
     Raises:
-        InputError: for rows that are not there any more.
+        InputError: for rows that are not there any more, or that another version describes.
     """
     if file:
         return own_examples(file, tuned.labels, None, 0)
     assert tuned.record is not None
     arguments = tuned.record.arguments
     try:
-        train, validation = read_data(
-            DataArguments(**arguments["data"]), arguments["training"]["seed"]
-        )
+        data, seed = DataArguments(**arguments["data"]), arguments["training"]["seed"]
+        train, validation = read_data(data, seed)
     except InputError as error:
         raise InputError(f"{error}; these were the run's rows: give others by --file") from error
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{tuned.folder / RECORD_FILE}: tells of the run's rows otherwise than this version "
+            f"({error}); give others by --file"
+        ) from error
     return validation or train

@@ -111,18 +111,17 @@ def round_levels(groups: Sequence[Group], metric: str) -> list[float]:
 
     They are the highest multiples of the smallest of 0.01, 0.02, 0.05, 0.1, .. that divides the way
     into no more than twice as many parts.
-    Of the loss there are none: how low is low has no round answer.
+    Of the loss there are none: how low is low has no round answer. Nor are there any of a metric
+    that is neither a share nor a correlation, such as one in percent.
     """
     curves = [curve for group in groups if (curve := measured(group, metric))]
     if not curves or metric == LOSS:
         return []
     bottom = min(curve.mean[0] for curve in curves)
     top = max(max(curve.mean) for curve in curves)
-    if top <= bottom:
+    if not -1 <= bottom < top <= 1:
         return []
-    step = next(
-        s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (top - bottom) / s <= 2 * LEVELS
-    )
+    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if (top - bottom) / s <= 2 * LEVELS)
     last = math.floor(top / step + 1e-9)
     levels = (round((last - i) * step, 2) for i in range(LEVELS))
     return sorted(level for level in levels if level > bottom)

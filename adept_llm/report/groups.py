@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from adept_llm.adapters.methods import METHODS
-from adept_llm.errors import InputError
+from adept_llm.report.data_names import data_names
 from adept_llm.report.runs import Run
-from adept_llm.tasks import get_task
+from adept_llm.tasks import get_task, task_names
 
 LOSS = "loss"
 # what runs of one group may differ in: the seeds, where they lie, and how they told of themselves
@@ -52,7 +52,12 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 @dataclass(frozen=True)
 class Setting:
-    """What methods are compared on: a task with its base."""
+    """What methods are compared on: a task with its base.
+
+    Attributes:
+        base: Its name or folder.
+        task: As `data_names` calls the data.
+    """
 
     base: str
     task: str
@@ -101,7 +106,9 @@ class Group:
 
 def key_of(run: Run, left_out: frozenset[str] = OWN) -> str:
     """The run's choices as text."""
-    data = {**(run.value("data") or {}), "labels": None}  # label words may differ with the sample
+    data = run.value("data")
+    if isinstance(data, dict):
+        data = {**data, "labels": None}  # label words may differ with the sample
     content = [run.method, run.value("base"), run.value("adapter"), data, run.value("arguments")]
     return json.dumps(_without(content, left_out), sort_keys=True, default=str)
 
@@ -114,12 +121,13 @@ def _without(value: Any, names: frozenset[str]) -> Any:
 
 def group_runs(runs: Iterable[Run]) -> list[Group]:
     """All groups, in the order of their first runs."""
-    found: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        found[key_of(run)].append(run)
+    runs = list(runs)
+    found: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run, task in zip(runs, data_names(runs), strict=True):
+        found[task, key_of(run)].append(run)
     return [
-        Group(first[0].method, Setting(first[0].base, first[0].task), tuple(first))
-        for first in found.values()
+        Group(first[0].method, Setting(first[0].base, task), tuple(first))
+        for (task, _), first in found.items()
     ]
 
 
@@ -130,9 +138,10 @@ def main_metric(groups: Sequence[Group]) -> str:
     nothing else was measured.
     """
     seen = [name for g in groups for run in g.runs for name in (*run.test, *run.validation)]
-    try:
-        wanted = get_task(groups[0].setting.task.split(",")[0]).metrics
-    except InputError:
+    benchmark = groups[0].runs[0].benchmark
+    if benchmark and benchmark in task_names():
+        wanted = get_task(benchmark).metrics
+    else:
         wanted = tuple(name for name in seen if name != LOSS)
     return next((name for name in wanted if name in seen), LOSS)
 

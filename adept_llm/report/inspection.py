@@ -8,17 +8,20 @@ from adept_llm.report.sections.attention import attention_section
 from adept_llm.report.sections.words import words_section
 
 
-def inspection(run: Run, attention: Attention | None) -> str:
+def inspection(run: Run, attention: Attention | None, base: str | None = None) -> str:
     """The whole file.
 
     Args:
         run: A finished one.
         attention: To its prompt; None without one.
+        base: As for `read_words`.
     """
+    comparison = Comparison.of([run])
+    (setting,) = comparison.settings
     sections = {
-        "words": ("Words", words_section(Comparison.of([run]))),
+        "words": ("Words", words_section(comparison, base)),
         "attention": ("Attention", attention_section(attention) if attention else None),
     }
-    base = run.base.rstrip("/").rsplit("/", 1)[-1]
-    title = f"Inside a run of {run.method}"
-    return document(title, f"{run.folder}: {run.task} on {base}", sections, "adept-llm inspect")
+    short = (base or run.base).rstrip("/").rsplit("/", 1)[-1]
+    title, told = f"Inside a run of {run.method}", f"{run.folder}: {setting.task} on {short}"
+    return document(title, told, sections, "adept-llm inspect")

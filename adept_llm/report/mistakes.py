@@ -14,7 +14,7 @@ from adept_llm.report.runs import Run, numbers
 from adept_llm.tasks import get_task, load_split
 
 # metrics that judge one answer by itself; for all others an answer is wrong that is not the target
-SINGLE = ("exact_match", "final_number")
+SINGLE = ("exact_match", "stated_number", "final_number")
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,13 @@ def read_mistakes(run: Run, limit: int) -> Mistakes | None:
     metrics = _task_metrics(run)
     if not RUNS_CODE.isdisjoint(metrics):
         return None  # telling right from wrong would run the programs
-    rows = [row for line in path.read_text("utf-8").splitlines() if (row := _row(path, line))]
+    # bytes: text would also be split at U+2028, which answers may hold
+    lines = enumerate(path.read_bytes().split(b"\n"), 1)
+    rows = [row for number, line in lines if (row := _row(f"{path}:{number}", line))]
     wrong = [row for row in rows if not _is_right(row, metrics)]
     step = max(1, len(wrong) // limit)
     some = wrong[::step][:limit]
-    texts, why = _texts(run, {str(row["id"]) for row in some})
+    texts, why = _texts(run, {str(row["id"]): str(row["target"]) for row in some})
     shown = tuple(
         Mistake(
             str(row["id"]), str(row["prediction"]), str(row["target"]),
@@ -84,17 +86,18 @@ def read_mistakes(run: Run, limit: int) -> Mistakes | None:
     return Mistakes(shown, len(wrong), len(rows), why)
 
 
-def _row(path: Path, line: str) -> dict[str, Any] | None:
+def _row(where: str, line: bytes) -> dict[str, Any] | None:
     if not line.strip():
         return None
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
         if {"id", "prediction", "target"} <= row.keys():
             return dict(row)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         pass
+    begin = line[:60].decode(errors="replace")
     raise InputError(
-        f"{path}: {line[:60]!r} is no line of predictions; write the file by `adept-llm evaluate "
+        f"{where}: {begin!r} is no line of predictions; write the file by `adept-llm evaluate "
         "--predictions_file`"
     )
 
@@ -116,21 +119,29 @@ def _is_right(row: Mapping[str, Any], metrics: tuple[str, ...]) -> bool:
     return METRICS[judge]([example], [said]) == 1.0
 
 
-def _texts(run: Run, wanted: set[str]) -> tuple[dict[str, str], str]:
-    """Id -> what was asked, from the data that the run names; and why there is none."""
+def _texts(run: Run, targets: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """Id -> what was asked, from the data that the run names; and why there is none.
+
+    Args:
+        run: The run.
+        targets: Id -> what was right, of the rows whose texts are wanted.
+    """
     data = run.value("arguments", "data")
     data = data if isinstance(data, dict) else {}
     why = "the run names no data on this machine"
-    for examples in (lambda: _of_task(run, data, "test"), lambda: _of_task(run, data, "validation"),
-                     lambda: _own(data)):  # fmt: skip
+    for split in ("test", "validation"):  # as --do_predict answers them
         try:
-            found = {one.id: asked(one) for one in examples() if one.id in wanted}
+            examples = _of_task(run, data, split) or _own(data, f"{split}_file")
+            named = [one for one in examples if one.id in targets]
         except InputError as error:
             why = str(error)
             continue
-        if found:
-            return found, ""
-    return {}, why if wanted else ""
+        if any(one.target != targets[one.id] for one in named):
+            # another file of that name, or its rows moved: equal labels would agree by chance
+            why = "the data that the run names have other rows than those predicted"
+        elif named:
+            return {one.id: asked(one) for one in named}, ""
+    return {}, why if targets else ""
 
 
 def _of_task(run: Run, data: Mapping[str, Any], split: str) -> list[Example]:
@@ -141,8 +152,8 @@ def _of_task(run: Run, data: Mapping[str, Any], split: str) -> list[Example]:
     return load_split(get_task(str(data["task"])), split, str(folder), reference=reference)
 
 
-def _own(data: Mapping[str, Any]) -> list[Example]:
-    path = data.get("validation_file")
+def _own(data: Mapping[str, Any], name: str) -> list[Example]:
+    path = data.get(name)
     return own_examples(str(path), None, None, 0) if path and Path(str(path)).is_file() else []
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from adept_llm.errors import InputError
 from adept_llm.record import RECORD_FILE, read_content
+from adept_llm.training.checkpoints.folders import checkpoints
 from adept_llm.training.log_file import LOG_FILE, read_log
 
 TEST_FILE = "test.json"
@@ -39,11 +40,13 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> "Run | None":
-        """The run in a folder; None for one that has no results as yet.
+        """The run in a folder; None for one that has no results as yet, or no run.json.
 
         Raises:
             InputError: for a file that is damaged.
         """
+        if not (folder / RECORD_FILE).is_file():
+            return None
         content = _json(folder / RECORD_FILE, lambda: read_content(folder))
         if not isinstance(content.get("results"), dict):
             return None
@@ -70,12 +73,29 @@ class Run:
         return str(self.value("adapter", "method") or UNNAMED)
 
     @property
+    def benchmark(self) -> str | None:
+        """Name of the benchmark task; None for other data."""
+        return str(self._data.get("task") or "") or None
+
+    @property
+    def train_file(self) -> Path | None:
+        """The user's own file; None for other data."""
+        file = self._data.get("train_file")
+        return Path(os.path.normpath(str(file))) if file and not self.benchmark else None
+
+    @property
     def task(self) -> str:
-        """Name of the benchmark task, or of the user's own file; with the shots where few."""
+        """Name of the benchmark task, or of the user's own file; with the shots where few.
+
+        Files of several runs may share it: see `data_names`.
+        """
+        name = self.benchmark or (self.train_file.stem if self.train_file else UNNAMED)
+        return f"{name}, {self._data['k_shot']} shots" if self._data.get("k_shot") else name
+
+    @property
+    def _data(self) -> Mapping[str, Any]:
         data = self.value("arguments", "data")
-        data = data if isinstance(data, dict) else {}
-        name = str(data.get("task") or Path(str(data.get("train_file") or UNNAMED)).stem)
-        return f"{name}, {data['k_shot']} shots" if data.get("k_shot") else name
+        return data if isinstance(data, dict) else {}
 
     @property
     def base(self) -> str:
@@ -109,7 +129,7 @@ def find_runs(places: Sequence[str | Path]) -> tuple[list[Run], list[Path]]:
         InputError: for a place without any run, or a file that is damaged.
     """
     runs: dict[Path, Run] = {}
-    unfinished: dict[Path, None] = {}
+    unfinished: dict[Path, Path] = {}
     for place in places:
         folders = list(_folders(Path(place)))
         if not folders:
@@ -118,28 +138,40 @@ def find_runs(places: Sequence[str | Path]) -> tuple[list[Run], list[Path]]:
                 "output_dir of a run, or a folder above some"
             )
         for folder in folders:
-            if folder.resolve() in runs:
+            own = folder.resolve()
+            if own in runs or own in unfinished:
                 continue
             run = Run.read(folder)
             if run is None:
-                unfinished[folder] = None
+                unfinished[own] = folder
             else:
-                runs[folder.resolve()] = run
+                runs[own] = run
     if not runs:
         given = ", ".join(map(str, places))
         raise InputError(f"{given}: none of the runs there is finished; finish one first")
-    return list(runs.values()), list(unfinished)
+    return list(runs.values()), list(unfinished.values())
 
 
 def _folders(place: Path) -> Iterator[Path]:
-    """Folders with a run.json, in order; the checkpoints of a run are not looked at."""
+    """Folders of runs, in order: with a run.json, or with checkpoints that have one.
+
+    What lies below a finished run is not looked at, nor are checkpoints. Links are followed, but
+    no folder is looked at twice.
+    """
     if not place.is_dir():
         raise InputError(f"{place}: there is no such folder; give folders of runs")
-    for folder, below, files in os.walk(place):
-        if RECORD_FILE in files:
+    seen: set[Path] = set()
+    for name, below, files in os.walk(place, followlinks=True):
+        folder = Path(name)
+        if (own := folder.resolve()) in seen:
             below.clear()
-            yield Path(folder)
-        below.sort()
+            continue
+        seen.add(own)
+        kept = checkpoints(folder)
+        if RECORD_FILE in files or any((one / RECORD_FILE).is_file() for one in kept):
+            yield folder
+        inner = [] if RECORD_FILE in files else set(below) - {one.name for one in kept}
+        below[:] = sorted(inner)
 
 
 def _json(path: Path, read: Any) -> Any:

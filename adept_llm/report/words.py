@@ -61,19 +61,24 @@ def has_adapter(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
 
 
-def read_words(run: Run) -> Words:
+def read_words(run: Run, base: str | None = None) -> Words:
     """Compare a run's adapter with its base's table.
+
+    Args:
+        run: With an adapter.
+        base: Name or folder of the base, if it has moved; default: the one the adapter names.
 
     Raises:
         InputError: if the adapter is damaged, or its base is not on this machine.
     """
     config, table, tensors = read_adapter(run.folder)
-    name = table.name_or_path or run.base
-    weight = read_table(name, table.revision, table)
+    name = base or table.name_or_path or run.base
+    revision = None if base else table.revision  # which says nothing of another base
+    weight = read_table(name, revision, table)
     frozen = layer_over(nn.Parameter(weight, False), nn.Embedding)
     layer = AdeptEmbedding(frozen, config, table).eval()
     copy_values(layer.saved_values(), tensors, run.folder)
-    tokenizer = load_tokenizer(name, table.revision)
+    tokenizer = load_tokenizer(name, revision)
 
     def words(ids: Sequence[int]) -> list[str]:
         return [word_of(tokenizer, i) for i in ids]

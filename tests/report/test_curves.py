@@ -73,5 +73,18 @@ def test_levels_are_round_and_lie_between_start_and_best():
     assert round_levels([group_of(run_of())], "accuracy") == []
 
 
+def test_levels_of_a_correlation_may_begin_below_zero():
+    """The longest way there is, from -1 to 1, needs the largest of the steps."""
+    group = group_of(evaluated(1, s0=-1.0, s5=1.0))
+    assert round_levels([group], "accuracy") == [0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+@pytest.mark.parametrize("ends", [(50.0, 90.0), (0.5, 3.5), (-40.0, -20.0)], ids=str)
+def test_a_metric_that_is_no_share_has_no_levels(ends):
+    """No step divides the way of another program's percents, which ended the report."""
+    group = group_of(evaluated(1, s0=ends[0], s5=ends[1]))
+    assert round_levels([group], "accuracy") == []
+
+
 def test_a_single_evaluation_is_no_curve():
     assert measured(group_of(evaluated(1, s0=0.5)), "accuracy") is None

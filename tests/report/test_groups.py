@@ -25,6 +25,12 @@ def test_runs_that_differ_by_seeds_and_place_are_one_group():
     assert groups[0].runs == (one, two)
 
 
+def test_runs_of_other_programs_may_have_any_kind_of_data():
+    """Such as a name alone, which ended the whole report with a trace."""
+    runs = [run_of(data=data) for data in ("sst2", "sst2", ["sst2", "rte"], 3, None, {})]
+    assert [len(group.runs) for group in group_runs(runs)] == [2, 1, 1, 1, 1]
+
+
 def test_mean_and_sample_deviation_by_hand():
     """Of 1, 2, 6: mean 3, squares 4 + 1 + 9 = 14, over n - 1 = 2 is 7."""
     found = spread([1.0, None, 2.0, 6.0])

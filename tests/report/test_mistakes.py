@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from adept_llm.data import Example
 from adept_llm.errors import InputError
+from adept_llm.evaluation.predictions import Prediction, write_predictions
 from adept_llm.report.mistakes import read_mistakes
 from adept_llm.report.runs import Run
 from adept_llm.report.sections.mistakes import CHARACTERS, shorten
@@ -42,6 +44,13 @@ def test_free_text_is_judged_by_the_tasks_metric(tmp_path):
     assert [one.id[-1] for one in read(tmp_path / "b", rows, task="gsm8k").shown] == ["2"]
 
 
+def test_an_answer_is_judged_by_the_number_that_it_states(tmp_path):
+    """By the last number, the task's second metric, the first row would be right."""
+    target = "so\nThe answer is: 12"
+    rows = [row(1, "it may be 12", target), row(2, "2*6\nThe answer is: 12.0", target)]
+    assert [one.id[-1] for one in read(tmp_path, rows, task="metamathqa").shown] == ["1"]
+
+
 def test_programs_are_not_judged(tmp_path):
     assert read(tmp_path, [row(1)], task="mbpp") is None
 
@@ -60,23 +69,76 @@ def test_texts_come_from_the_data_that_the_run_names(tmp_path):
         (data / f"{split}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     arguments = content_of()["arguments"]
     arguments["data"]["data_dir"] = str(data)
-    found = read(tmp_path, [row(3)], arguments=arguments)
+    found = read(tmp_path, [row(3, target="negative")], arguments=arguments)
     assert found.why_no_text == "" and "text 2" in found.shown[0].text
 
 
-def test_texts_of_own_files(tmp_path):
-    file = tmp_path / "validation.jsonl"
-    lines = [{"prompt": f"what is {i}?", "completion": "yes"} for i in range(3)]
-    file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+def own_data(tmp_path, **files):
+    """Arguments of a run on files of one's own: argument -> name of the file and its answers."""
     arguments = content_of()["arguments"]
-    arguments["data"] = {"train_file": "gone.jsonl", "validation_file": str(file)}
-    assert read(tmp_path, [row(2)], arguments=arguments).shown[0].text == "what is 1?"
+    arguments["data"] = {"train_file": "gone.jsonl"}
+    for argument, (name, answers) in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        rows = [{"prompt": f"{argument} {i}?", "completion": a} for i, a in enumerate(answers, 1)]
+        path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        arguments["data"][argument] = str(path)
+    return arguments
+
+
+def test_texts_of_own_files(tmp_path):
+    arguments = own_data(tmp_path, validation_file=("validation.jsonl", ["yes"] * 3))
+    assert read(tmp_path, [row(2)], arguments=arguments).shown[0].text == "validation_file 2?"
+
+
+def test_texts_are_those_of_the_file_that_was_answered(tmp_path):
+    """--do_predict answers test_file; its ids are those of the other file where names are equal."""
+    rows = [row(1), row(2, target="maybe")]
+    answered, other = ("a/validation.jsonl", ["yes", "maybe"]), ("b/validation.jsonl", ["yes"] * 2)
+    arguments = own_data(tmp_path, test_file=answered, validation_file=other)
+    shown = read(tmp_path, rows, arguments=arguments).shown
+    assert [one.text for one in shown] == ["test_file 1?", "test_file 2?"]
+    arguments = own_data(tmp_path, test_file=other, validation_file=answered)
+    shown = read(tmp_path / "evaluated", rows, arguments=arguments).shown
+    assert [one.text for one in shown] == ["validation_file 1?", "validation_file 2?"]
+
+
+def test_rows_that_moved_since_have_no_text(tmp_path):
+    """With few labels, every other answer would agree by chance and stand below a wrong text."""
+    arguments = own_data(tmp_path, validation_file=("validation.jsonl", ["yes", "no"]))
+    found = read(tmp_path, [row(1), row(2)], arguments=arguments)
+    assert [one.text for one in found.shown] == ["", ""]
+    assert "other rows than those predicted" in found.why_no_text
 
 
 def test_without_predictions_there_is_nothing_and_damage_is_told(tmp_path):
     assert read(tmp_path, None) is None
-    with pytest.raises(InputError, match="predictions.jsonl: .* is no line of predictions"):
+    with pytest.raises(InputError, match="predictions.jsonl:1: .* is no line of predictions"):
         read(tmp_path / "b", [{"id": "1"}])
+
+
+def test_answers_may_hold_what_ends_a_line_of_text(tmp_path):
+    """JSON keeps U+2028 and U+0085 as they are: text that is split into lines breaks there."""
+    path = write_run(tmp_path / "run") / "predictions.jsonl"
+    example = Example("", "?", "a\u2028b", id="x:1")
+    write_predictions(path, [Prediction(example, "a\u0085c"), Prediction(example, "a\u2028b")])
+    run = Run.read(path.parent)
+    assert run is not None
+    found = read_mistakes(run, 10)
+    assert found is not None
+    assert found.rows == 2 and [one.prediction for one in found.shown] == ["a\u0085c"]
+
+
+@pytest.mark.parametrize("line", [b'{"id": "\xe4"}', b"[" * 9999, b"[]", b"{"], ids=range(4))
+def test_a_line_that_cannot_be_read_is_one_line(tmp_path, line):
+    folder = write_run(tmp_path / "run", predictions=[row(1)])
+    with (folder / "predictions.jsonl").open("ab") as file:
+        file.write(line)
+    run = Run.read(folder)
+    assert run is not None
+    with pytest.raises(InputError, match=r"predictions.jsonl:2: .* is no line of pred") as error:
+        read_mistakes(run, 10)
+    assert "\n" not in str(error.value)
 
 
 def test_long_texts_keep_both_ends():

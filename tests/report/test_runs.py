@@ -18,12 +18,37 @@ def test_runs_are_found_at_any_depth_once_and_checkpoints_are_none(tmp_path):
     assert unfinished == []
 
 
+def test_links_to_runs_are_followed_and_circles_end(tmp_path):
+    """A page is often made of a folder of links to the runs that belong together."""
+    run = write_run(tmp_path / "disk" / "deep" / "run-1")
+    (chosen := tmp_path / "chosen").mkdir()
+    (chosen / "one").symlink_to(run)
+    (chosen / "same").symlink_to(run)
+    (chosen / "all").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path)
+    (chosen / "gone").symlink_to(tmp_path / "nothing")
+    runs, unfinished = find_runs([chosen])
+    assert [one.folder for one in runs] == [chosen / "all" / "deep" / "run-1"]
+    assert unfinished == []
+
+
 def test_a_run_without_results_is_left_out_and_told(tmp_path):
     write_run(tmp_path / "done")
     write_run(tmp_path / "going", results=None)
     runs, unfinished = find_runs([tmp_path])
     assert [run.folder.name for run in runs] == ["done"]
     assert unfinished == [tmp_path / "going"]
+
+
+def test_an_interrupted_run_is_counted_once_however_many_checkpoints_it_has(tmp_path):
+    """Its own folder has no run.json before its end; each of its checkpoints has one."""
+    write_run(tmp_path / "stopped" / "done")
+    for step in (10, 20, 30):
+        write_run(tmp_path / "stopped" / f"checkpoint-{step}", results=None)
+    (tmp_path / "others" / "checkpoint-500").mkdir(parents=True)
+    runs, unfinished = find_runs([tmp_path, tmp_path / "others" / ".." / "stopped"])
+    assert [run.folder.name for run in runs] == ["done"]
+    assert unfinished == [tmp_path / "stopped"]
 
 
 def test_a_place_without_runs_is_refused_with_one_line(tmp_path):

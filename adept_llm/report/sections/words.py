@@ -12,13 +12,18 @@ BUDGET = 1200  # virtual tokens on a page: more would make it slow to open
 LEAST = 10
 
 
-def words_section(comparison: Comparison) -> Html | None:
-    """Tables and plots of the first run with an adapter of each chosen group; None without any."""
+def words_section(comparison: Comparison, base: str | None = None) -> Html | None:
+    """Tables and plots of the first run with an adapter of each chosen group; None without any.
+
+    Args:
+        comparison: The runs.
+        base: As for `read_words`.
+    """
     found: dict[tuple[str, Setting], Words] = {}
     missing: dict[str, None] = {}
     for key, choice in comparison.choices.items():
         try:
-            words = words_of(choice.group)
+            words = words_of(choice.group, base)
         except InputError as error:
             missing[str(error)] = None
             continue
@@ -48,10 +53,10 @@ def words_section(comparison: Comparison) -> Html | None:
     )  # fmt: skip
 
 
-def words_of(group: Group) -> Words | None:
+def words_of(group: Group, base: str | None) -> Words | None:
     """Of the group's first run with an adapter; None without any."""
     run = next((run for run in group.runs if has_adapter(run.folder)), None)
-    return read_words(run) if run else None
+    return read_words(run, base) if run else None
 
 
 def size_plot(
