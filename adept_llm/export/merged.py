@@ -23,7 +23,7 @@ from adept_llm.adapters.merge import (
 )
 from adept_llm.adapters.saved import copy_values, read_adapter
 from adept_llm.adapters.virtual_head import VirtualRow
-from adept_llm.base.table import INDEX
+from adept_llm.base.table import INDEX, WEIGHTS
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_merged_card
 from adept_llm.export.safetensors_files import (
@@ -174,7 +174,7 @@ def lengthened(stored: Stored, more: int, row: Tensor) -> Iterator[Tensor]:
 
 def write_index(base: StoredBase, target: Path) -> None:
     """The index of a base of several files, with the new sizes and names."""
-    if not (base.folder / INDEX).is_file():
+    if list(base.files) == [WEIGHTS]:
         return
     content = json.loads((base.folder / INDEX).read_bytes())
     tensors = {

@@ -43,10 +43,11 @@ class StoredBase:
             InputError: for a shard that is missing or damaged.
         """
         whole, index = folder / WEIGHTS, folder / INDEX
-        if index.is_file():
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        elif whole.is_file():
+        # transformers takes the whole file too; beside it an index of older shards may be left
+        if whole.is_file():
             names = [WEIGHTS]
+        elif index.is_file():
+            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
         else:
             return None
         if missing := [name for name in names if not (folder / name).is_file()]:

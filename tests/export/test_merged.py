@@ -86,6 +86,23 @@ def test_what_is_written_file_by_file_is_what_is_merged_in_memory(tmp_path, name
         assert index["metadata"]["total_size"] == sum(sizes)
 
 
+@pytest.mark.parametrize("shards_stay", [False, True])
+def test_an_index_that_was_left_beside_the_whole_file_is_not_read(tmp_path, shards_stay):
+    """Else a folder that was saved anew is refused, or merged from the weights it had before."""
+    base_in(tmp_path, "llama", shard_size="20KB")
+    old = {path: path.read_bytes() for path in (tmp_path / "base").glob("model*.safetensors*")}
+    model = base_in(tmp_path, "llama", dtype=torch.bfloat16)
+    for path, content in old.items():
+        if shards_stay or path.suffix == ".json":
+            path.write_bytes(content)
+    assert merge(tmp_path) == 0
+    expected, _ = merge_adapter(model, AutoTokenizer.from_pretrained(MODEL))
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
+    assert found.dtype == torch.bfloat16
+    assert_same(found.state_dict(), expected)
+    assert not (tmp_path / "merged" / "model.safetensors.index.json").exists()
+
+
 def test_the_tokenizer_writes_p_and_other_programs_find_their_files(tmp_path):
     """tokenizer.model, with the ids of what it lacks; licences; and a class that keeps P."""
     base_in(tmp_path)
