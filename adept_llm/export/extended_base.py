@@ -91,7 +91,7 @@ def find_extended_base(tuned: Tuned, folder: Path) -> tuple[StoredBase, Places]:
     """
     config = load_config(str(folder))
     base = StoredBase.find(folder, config)
-    if base is None or base.tied:
+    if base is None or base.config.tie_word_embeddings:
         raise InputError(
             f"extended_base: {folder} has no weights with a table and a head of its own; "
             "leave it out, and a base is written beside the adapter"

@@ -95,9 +95,9 @@ def _own(tuned: Tuned, base: StoredBase) -> Carrier | None:
     """The base itself, where its table has rows to spare and its head is not the table.
 
     Programs differ in whether a LoRA of a table moves a head that is the same tensor; PEFT lets the
-    head be.
+    head be. Where config.json ties a head that the files hold apart, they differ in that as well.
     """
-    if base.tied:
+    if base.config.tie_word_embeddings:
         return None
     found = free_places(tuned.tokenizer, base.rows, tuned.config.num_virtual_tokens)
     path = Path(tuned.name_or_path)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from adept_llm.base.loading import base_folder
 from adept_llm.base.memory import meta_model
 from adept_llm.base.table import INDEX, WEIGHTS
 from adept_llm.errors import InputError
-from adept_llm.export.safetensors_files import Stored, read_header
+from adept_llm.export.safetensors_files import Stored, read_header, row_blocks
+
+BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,15 @@ class StoredBase:
             return None
         return cls(folder, config, files, table, head)
 
-    @property
+    @cached_property
     def tied(self) -> bool:
-        """Whether its head is the table itself."""
-        return bool(self.config.tie_word_embeddings)
+        """Whether its head is the table itself.
+
+        As transformers 5 has it: where the files hold another head, that one is run, whatever
+        config.json says.
+        """
+        head, table = self.tensor(self.head), self.stored_table
+        return bool(self.config.tie_word_embeddings) and (head is None or _equal(head, table))
 
     @property
     def stored_table(self) -> Stored:
@@ -89,6 +97,13 @@ class StoredBase:
     def tensor(self, name: str) -> Stored | None:
         """A tensor by name."""
         return next((each[name] for each in self.files.values() if name in each), None)
+
+
+def _equal(one: Stored, other: Stored) -> bool:
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and all(
+        torch.equal(one.rows(*span), other.rows(*span))
+        for span in row_blocks(one.shape[0], BLOCK_ROWS)
+    )
 
 
 def _name_of(model: nn.Module, layer: nn.Module) -> str:

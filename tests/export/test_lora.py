@@ -15,6 +15,7 @@ from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.export.places import free_places
 from tests.builders import ARCHITECTURES, COMMON, CONFIGS
+from tests.export.test_merged import store_head
 
 TEXT = "The soup was stale."
 FP32 = torch.float32
@@ -147,6 +148,17 @@ def test_a_tied_base_is_extended_even_where_it_has_rows(tmp_path):
     table, head = weights["model.embed_tokens.weight"], weights["lm_head.weight"]
     assert torch.equal(table[: len(old)], old) and torch.equal(head[: len(old)], old)
     assert not table[len(old) :].any() and len(table) - len(old) >= 128
+
+
+def test_a_head_of_its_own_is_kept_though_the_config_ties_it(tmp_path):
+    """On an extended base whose config.json says so, for programs that would tie the base's own."""
+    write_base(tmp_path / "base", "llama-tied", further=8)
+    store_head(tmp_path / "base")
+    model = write_adapter(tmp_path / "base", tmp_path / "adapter")
+    assert export(tmp_path / "adapter", tmp_path / "out") == 0
+    assert base_of(tmp_path / "out") == str(tmp_path / "out" / "base")
+    words = get_adapter(model).table.vocab_size
+    check_same(model, loaded(tmp_path / "out"), tmp_path / "out", words)
 
 
 @pytest.fixture(scope="module")

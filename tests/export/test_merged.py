@@ -9,12 +9,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from adept_llm import get_adapter, inject_adapter, merge_adapter, save_adapter
+from adept_llm import get_adapter, inject_adapter, load_adapter, merge_adapter, save_adapter
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from tests.builders import ARCHITECTURES, COMMON, CONFIGS
 
 TEXT = "The soup was stale."
+FP32 = torch.float32
 
 
 def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB", method="adept"):
@@ -33,6 +34,20 @@ def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB", m
             value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
     save_adapter(model, folder / "adapter")
     return model
+
+
+def store_head(base):
+    """A head that is not the table, in the base's last file, though its config.json ties it."""
+    path = sorted(base.glob("model*.safetensors"))[-1]
+    config = json.loads((base / "config.json").read_text())
+    shape = (config["vocab_size"], config["hidden_size"])
+    head = 0.2 * torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    save_file({**load_file(path), "lm_head.weight": head}, path, metadata={"format": "pt"})
+    index = base / "model.safetensors.index.json"
+    if index.is_file():
+        content = json.loads(index.read_text())
+        content["weight_map"]["lm_head.weight"] = path.name
+        index.write_text(json.dumps(content))
 
 
 def merge(folder, *more):
@@ -152,6 +167,24 @@ def test_a_tied_head_that_is_stored_all_the_same_is_written_once(tmp_path):
     expected, _ = merge_adapter(model, AutoTokenizer.from_pretrained(MODEL))
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").state_dict()
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize(("name", "shard_size"), [("llama-tied", "50GB"), ("gemma3", "20KB")])
+def test_a_head_of_its_own_is_kept_though_the_config_ties_it(tmp_path, name, shard_size):
+    """transformers runs it; with the table in its place the merged model would say other words."""
+    base_in(tmp_path, name, FP32, shard_size)
+    store_head(tmp_path / "base")
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=FP32)
+    model = load_adapter(stock.eval(), tmp_path / "adapter")
+    assert merge(tmp_path) == 0
+    assert json.loads((tmp_path / "base" / "config.json").read_text())["tie_word_embeddings"]
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").eval()
+    assert not found.config.tie_word_embeddings
+    ids = AutoTokenizer.from_pretrained(tmp_path / "merged")(TEXT, return_tensors="pt").input_ids
+    with torch.no_grad():
+        expected = model(ids).logits
+        words = expected.shape[-1]
+        assert torch.allclose(found(ids).logits[..., :words], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_added_tokens_of_the_base_stay(tmp_path):
