@@ -6,6 +6,7 @@ from adept_llm.adapters import merge_adapter
 from adept_llm.adapters.merge import check_mergeable, measured_row
 from adept_llm.base.loading import base_folder
 from adept_llm.export.card import write_merged_card
+from adept_llm.export.configurations import generation_settings, write_generation
 from adept_llm.export.merged import as_stored, merge_stored, write_tokenizer
 from adept_llm.export.options import ExportOptions
 from adept_llm.export.stored_base import StoredBase
@@ -36,8 +37,14 @@ def write_hf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
 
 def _merge_loaded(tuned: Tuned, source: Path, target: Path) -> None:
     """The whole model in memory: for another dtype, and weights in files of an older format."""
+    from transformers import GenerationConfig
+
+    settings = generation_settings(source, tuned.base_config)
     virtual = measured_row(tuned.model, tuned.tokenizer)
     model, tokenizer = merge_adapter(tuned.model, tuned.tokenizer, virtual)
     write_tokenizer(tokenizer, len(tuned.tokenizer), source, target)
+    model.generation_config = GenerationConfig()  # the base's own may be one that is not saved
     model.save_pretrained(target)
+    m = tuned.config.num_virtual_tokens
+    write_generation(settings, target, tuned.table.vocab_size, m)
     write_merged_card(tuned, target, virtual)

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from adept_llm.adapters.virtual_head import VirtualRow
 from adept_llm.base.table import INDEX, WEIGHTS
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_merged_card
+from adept_llm.export.configurations import write_configurations
 from adept_llm.export.safetensors_files import (
     DTYPES,
     Stored,
@@ -64,10 +65,10 @@ def merge_stored(tuned: Tuned, base: StoredBase, target: Path) -> None:
     check_mergeable(tuned.config)
     adapter = adapter_over(base.read_table(), tuned)
     m = adapter.config.num_virtual_tokens
+    write_configurations(base, target, m)
     check_room(base, m, target)
     virtual = streamed_row(tuned, base, adapter, m)
     write_weights(base, target, m, merged_blocks(adapter), virtual)
-    write_configurations(base, target, m)
     tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, adapter)
     write_tokenizer(tokenizer, len(tuned.tokenizer), base.folder, target)
     write_merged_card(tuned, target, virtual)
@@ -185,39 +186,6 @@ def write_index(base: StoredBase, target: Path) -> None:
     content["weight_map"] = {name: file for name, (file, _) in sorted(tensors.items())}
     content.setdefault("metadata", {})["total_size"] = sum(size for _, size in tensors.values())
     (target / INDEX).write_text(json.dumps(content, indent=2) + "\n")
-
-
-def write_configurations(base: StoredBase, target: Path, more: int) -> None:
-    """config.json of a longer table and an own head; generation_config.json without P's tokens."""
-    from transformers import GenerationConfig
-
-    source, rows = base.folder, base.rows
-    content = json.loads((source / "config.json").read_bytes())
-    content["vocab_size"] = rows + more
-    content["tie_word_embeddings"] = False
-    content |= _older_rotation(content.get("rope_parameters"))
-    (target / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-    if (source / "generation_config.json").is_file():
-        generation = GenerationConfig.from_pretrained(source)
-    else:
-        generation = GenerationConfig.from_model_config(base.config)
-    if more:
-        suppressed = generation.suppress_tokens or []
-        generation.suppress_tokens = [*suppressed, *range(rows, rows + more)]
-    generation.save_pretrained(target)
-
-
-def _older_rotation(parameters: Any) -> dict[str, Any]:
-    """What transformers 5 calls rope_parameters, by the names that 4 reads.
-
-    It does not know the new one, and silently turns by its default of 10,000.
-    """
-    if not isinstance(parameters, dict) or "rope_theta" not in parameters:
-        return {}
-    found = {"rope_theta": parameters["rope_theta"]}
-    if parameters.get("rope_type", "default") != "default":
-        found["rope_scaling"] = {k: v for k, v in parameters.items() if k != "rope_theta"}
-    return found
 
 
 def write_tokenizer(

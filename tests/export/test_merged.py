@@ -206,6 +206,30 @@ def test_the_card_says_what_it_is(tmp_path):
     assert "5 trained virtual tokens" in card and "| validation" not in card
 
 
+@pytest.mark.parametrize("more", [(), ("--dtype", "float32")])
+def test_how_the_base_generates_is_kept_as_it_is_written(tmp_path, more):
+    """Many bases have a temperature without do_sample, for which transformers refuses to save."""
+    base_in(tmp_path)
+    given = {"temperature": 0.6, "top_p": 0.9, "eos_token_id": [2, 3], "suppress_tokens": [7]}
+    (tmp_path / "base" / "generation_config.json").write_text(json.dumps(given))
+    assert merge(tmp_path, *more) == 0
+    first = len(AutoTokenizer.from_pretrained(MODEL))
+    found = json.loads((tmp_path / "merged" / "generation_config.json").read_text())
+    assert found == given | {"suppress_tokens": [7, *range(first, first + 5)]}
+
+
+def test_a_damaged_generation_config_is_one_line(tmp_path, capsys, monkeypatch):
+    """And is found before weights are copied."""
+    base_in(tmp_path)
+    monkeypatch.setattr("adept_llm.export.merged.write_weights", lambda *_: pytest.fail("copied"))
+    for content in ("{", "[1]"):
+        (tmp_path / "base" / "generation_config.json").write_text(content)
+        assert merge(tmp_path) == 2
+        error = capsys.readouterr().err
+        assert "generation_config.json: is damaged" in error and error.count("\n") == 1
+    assert not (tmp_path / "merged").exists()
+
+
 def test_a_missing_shard_and_a_full_disk_leave_nothing(tmp_path, capsys, monkeypatch):
     """One line each."""
     base_in(tmp_path, shard_size="20KB")
