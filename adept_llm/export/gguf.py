@@ -57,8 +57,7 @@ def write_gguf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
     chat = raw = prompt + bos if m else ""
     if tuned.template == "chat":
         chat = prompt  # the base's chat template writes what BOS there is
-    if m:
-        prepare(merged, tuned, chat)
+    prepare(merged, tuned, chat)
     kind = as_stored(tuned).dtype
     convert(llama_cpp, merged, target / FILE, DTYPES.get(kind, torch.bfloat16))
     shutil.rmtree(merged)
@@ -86,7 +85,7 @@ def prepare(merged: Path, tuned: Tuned, head: str) -> None:
     Args:
         merged: The folder.
         tuned: What was merged.
-        head: What stands in front of every conversation.
+        head: What stands in front of every conversation, "" without a prompt.
 
     Raises:
         InputError: for a run by a chat template that its base no longer has.
@@ -106,8 +105,9 @@ def prepare(merged: Path, tuned: Tuned, head: str) -> None:
     template = jinja_template(tuned.template, tuned.tokenizer.chat_template)
     if template is None:
         raise InputError("gguf: the run's template is chat, and its base has no chat template")
-    text = f"{{{{ {json.dumps(head, ensure_ascii=False)} }}}}{template.lstrip()}"
-    (merged / "chat_template.jinja").write_text(text, "utf-8")
+    if head:
+        template = f"{{{{ {json.dumps(head, ensure_ascii=False)} }}}}{template.lstrip()}"
+    (merged / "chat_template.jinja").write_text(template, "utf-8")
 
 
 def modelfile(tuned: Tuned, head: str) -> str:

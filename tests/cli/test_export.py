@@ -3,6 +3,7 @@
 import pytest
 
 from adept_llm.cli.main import main
+from tests.builders import CONFIGS
 from tests.export.test_merged import base_in
 
 
@@ -46,7 +47,7 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, capsys,
 
 def test_a_method_that_no_table_holds_leaves_no_folder_above_either(tmp_path, capsys):
     """The check is the format's own, made when an unfinished folder stands already."""
-    base_in(tmp_path, method="dept")
+    base_in(tmp_path, config=CONFIGS["dept"])
     assert export(tmp_path, "hf", into="new/out") == 2
     assert "depends on a word's position" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

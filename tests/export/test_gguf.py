@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from adept_llm.data.templates import render
 from adept_llm.demo import MODEL
 from adept_llm.export.chat_forms import go_template, jinja_template
 from adept_llm.export.llama_cpp import PACKAGE, VERSION
+from tests.builders import CONFIGS
 from tests.export.test_merged import base_in
 
 CHATML = (
@@ -130,6 +132,22 @@ def test_the_converter_reads_the_base_s_own_pieces(tmp_path, converter, sentence
     told = (tmp_path / "out" / "Modelfile").read_text()
     assert f'TEMPLATE """{start}{{{{ if .System' in told and "FROM ./model.gguf" in told
     assert start in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_without_a_prompt_chat_is_written_as_rows_are_all_the_same(
+    tmp_path, converter, sentencepiece
+):
+    """Else a server would write it by the base's chat template, or by one of its own."""
+    base_in(tmp_path, config=replace(CONFIGS["adept"], num_virtual_tokens=0))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(tmp_path / "base")
+    assert export(tmp_path, converter) == 0
+    given = json.loads((tmp_path / "out" / "model.gguf").read_text())
+    assert given["template"] == jinja_template("plain", None) and "false" not in given
+    assert "chat_template" not in given["tokenizer_config.json"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "as the adapter was trained on them: a" in card and "virtual tokens:" not in card
 
 
 def test_what_cannot_be_converted_leaves_nothing(

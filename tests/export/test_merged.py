@@ -15,20 +15,20 @@ from adept_llm.demo import MODEL
 from tests.builders import ARCHITECTURES, COMMON, CONFIGS
 
 TEXT = "The soup was stale."
-FP32 = torch.float32
+FP32, ADEPT = torch.float32, CONFIGS["adept"]
 
 
-def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB", method="adept"):
+def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB", config=ADEPT):
     """A small base with the demo's tokenizer, in a folder; its adapter in another."""
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     kind, changes = ARCHITECTURES[name]
     torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **{**COMMON, **changes, "vocab_size": len(tokenizer)})
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    sizes = {**COMMON, **changes, "vocab_size": len(tokenizer)}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes), dtype=dtype)
     model.save_pretrained(folder / "base", max_shard_size=shard_size)
     tokenizer.save_pretrained(folder / "base")
     model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype)
-    model = inject_adapter(model, CONFIGS[method])
+    model = inject_adapter(model, config)
     with torch.no_grad():
         for value in get_adapter(model).trained_parameters().values():
             value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
