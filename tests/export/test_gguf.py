@@ -66,6 +66,30 @@ def test_a_chat_template_is_taken_apart_for_ollama():
     assert go_template("chat", tokenizer) is None
 
 
+FOLDED = (
+    "{% set told = messages[0]['role'] == 'system' %}{% for m in messages %}"
+    "{% if m['role'] == 'user' %}{{ '<s>[INST] ' }}{% if told and loop.index == 2 %}"
+    "{{ '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' }}{% endif %}"
+    "{{ m['content'] + ' [/INST]' }}{% elif m['role'] == 'assistant' %}"
+    "{{ ' ' + m['content'] + '</s>' }}{% endif %}{% endfor %}"
+)
+
+
+def test_a_system_s_text_within_the_user_s_turn_is_written_there_for_ollama():
+    """As Llama 2 has it: the first turn holds both, with nothing of how it was found."""
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    tokenizer.chat_template = FOLDED
+    assert go_template("chat", tokenizer) == (
+        '{{ $first := true }}{{ range .Messages }}{{ if eq .Role "user" }}'
+        "{{ if not $first }}<s>[INST] {{ .Content }} [/INST]{{ else if $.System }}"
+        "<s>[INST] <<SYS>>\n{{ $.System }}\n<</SYS>>\n\n{{ .Content }} [/INST]"
+        "{{ else }}<s>[INST] {{ .Content }} [/INST]{{ end }}{{ $first = false }}"
+        '{{ else if eq .Role "assistant" }} {{ .Content }}</s>{{ end }}{{ end }}'
+    )
+    tokenizer.chat_template = FOLDED.replace("loop.index == 2", "loop.last")  # as Mistral
+    assert go_template("chat", tokenizer) is None
+
+
 STUB = """
 import json, pathlib, sys
 folder, out = pathlib.Path(sys.argv[1]), sys.argv[sys.argv.index("--outfile") + 1]
