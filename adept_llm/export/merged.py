@@ -23,7 +23,7 @@ from adept_llm.adapters.merge import (
 )
 from adept_llm.adapters.saved import copy_values, read_adapter
 from adept_llm.adapters.virtual_head import VirtualRow
-from adept_llm.base.table import INDEX, WEIGHTS
+from adept_llm.base.weight_files import INDEX, WEIGHTS
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_merged_card
 from adept_llm.export.configurations import write_configurations

@@ -1,6 +1,6 @@
 """A base as it lies in its files: which tensors, in which, and which are its table and its head."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adept_llm.base.loading import base_folder
 from adept_llm.base.memory import meta_model
-from adept_llm.base.table import INDEX, WEIGHTS
+from adept_llm.base.weight_files import INDEX, WEIGHTS, shard_names
 from adept_llm.errors import InputError
 from adept_llm.export.safetensors_files import Stored, read_header, row_blocks
 
@@ -43,14 +43,14 @@ class StoredBase:
         GPT-2's files of old leave out a prefix, GPT-NeoX's call the head embed_out.
 
         Raises:
-            InputError: for a shard that is missing or damaged.
+            InputError: for a shard that is missing or damaged, or a damaged index.
         """
         whole, index = folder / WEIGHTS, folder / INDEX
         # transformers takes the whole file too; beside it an index of older shards may be left
         if whole.is_file():
-            names = [WEIGHTS]
+            names: Sequence[str] = [WEIGHTS]
         elif index.is_file():
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+            names = shard_names(index)
         else:
             return None
         if missing := [name for name in names if not (folder / name).is_file()]:

@@ -222,6 +222,7 @@ def test_a_damaged_generation_config_is_one_line(tmp_path, capsys, monkeypatch):
     """And is found before weights are copied."""
     base_in(tmp_path)
     monkeypatch.setattr("adept_llm.export.merged.write_weights", lambda *_: pytest.fail("copied"))
+    capsys.readouterr()
     for content in ("{", "[1]"):
         (tmp_path / "base" / "generation_config.json").write_text(content)
         assert merge(tmp_path) == 2
@@ -247,6 +248,17 @@ def test_a_missing_shard_and_a_full_disk_leave_nothing(tmp_path, capsys, monkeyp
     assert f"lacks its shard {shard.name}" in capsys.readouterr().err
     assert not (tmp_path / "merged").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base"]
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_a_damaged_index_is_one_line_and_leaves_nothing(tmp_path, capsys, content):
+    base_in(tmp_path, shard_size="20KB")
+    (tmp_path / "base" / "model.safetensors.index.json").write_text(content)
+    capsys.readouterr()
+    assert merge(tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "index.json: is damaged" in error and error.count("\n") == 1
+    assert not (tmp_path / "merged").exists()
 
 
 @pytest.mark.parametrize("form", ["hf", "gguf", "lora"])
