@@ -45,19 +45,25 @@ def write_gguf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
 
     Raises:
         InputError: for an adapter that does not fit or cannot be merged, an architecture that
-            llama.cpp does not know, a full disk, or a converter that cannot be had.
+            llama.cpp does not know, a run by a chat template that its base no longer has, a full
+            disk, or a converter that cannot be had.
     """
+    template = jinja_template(tuned.template, tuned.tokenizer.chat_template)
+    if template is None:
+        raise InputError("gguf: the run's template is chat, and its base has no chat template")
     llama_cpp = find_llama_cpp(options.llama_cpp)
     merged = target / "merged"
     merged.mkdir()
-    write_hf(tuned, options, merged)
+    write_hf(tuned, options, merged, copies=2)
     m = tuned.config.num_virtual_tokens
     prompt = "".join(virtual_token_name(i) for i in range(m))
     bos = bos_text(tuned.tokenizer)
     chat = raw = prompt + bos if m else ""
     if tuned.template == "chat":
         chat = prompt  # the base's chat template writes what BOS there is
-    prepare(merged, tuned, chat)
+    if chat:
+        template = f"{{{{ {json.dumps(chat, ensure_ascii=False)} }}}}{template.lstrip()}"
+    prepare(merged, tuned.tokenizer, template)
     kind = as_stored(tuned).dtype
     convert(llama_cpp, merged, target / FILE, DTYPES.get(kind, torch.bfloat16))
     shutil.rmtree(merged)
@@ -76,7 +82,7 @@ def bos_text(tokenizer: "PreTrainedTokenizerBase") -> str:
     return str(tokenizer.bos_token) if has else ""
 
 
-def prepare(merged: Path, tuned: Tuned, head: str) -> None:
+def prepare(merged: Path, tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
     """Write a merged folder's tokenizer as the converter can read it.
 
     It knows a BPE tokenizer by what it makes of a text, so nothing may stand in front of one; and
@@ -84,29 +90,21 @@ def prepare(merged: Path, tuned: Tuned, head: str) -> None:
 
     Args:
         merged: The folder.
-        tuned: What was merged.
-        head: What stands in front of every conversation, "" without a prompt.
-
-    Raises:
-        InputError: for a run by a chat template that its base no longer has.
+        tokenizer: The base's.
+        template: Of chats, in Jinja.
     """
     path = merged / "tokenizer.json"
     content = json.loads(path.read_bytes())
-    own = json.loads(tuned.tokenizer.backend_tokenizer.to_str())["post_processor"]
+    own = json.loads(tokenizer.backend_tokenizer.to_str())["post_processor"]
     content["post_processor"] = own
     path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     path = merged / "tokenizer_config.json"
     content = json.loads(path.read_bytes())
     content.pop("chat_template", None)
-    if not bos_text(tuned.tokenizer):  # else the converter writes that BOS is added, to be unset
+    if not bos_text(tokenizer):  # else the converter writes that BOS is added, to be unset
         content["add_bos_token"] = False
     path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     shutil.rmtree(merged / "additional_chat_templates", ignore_errors=True)
-    template = jinja_template(tuned.template, tuned.tokenizer.chat_template)
-    if template is None:
-        raise InputError("gguf: the run's template is chat, and its base has no chat template")
-    if head:
-        template = f"{{{{ {json.dumps(head, ensure_ascii=False)} }}}}{template.lstrip()}"
     (merged / "chat_template.jinja").write_text(template, "utf-8")
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from adept_llm.adapters import merge_adapter
-from adept_llm.adapters.merge import check_mergeable, measured_row
+from adept_llm.adapters.merge import check_mergeable, check_tokenizer, measured_row
 from adept_llm.base.loading import base_folder
 from adept_llm.export.card import write_merged_card
 from adept_llm.export.configurations import generation_settings, write_generation
@@ -13,13 +13,14 @@ from adept_llm.export.stored_base import StoredBase
 from adept_llm.tuned import Tuned
 
 
-def write_hf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
+def write_hf(tuned: Tuned, options: ExportOptions, target: Path, copies: int = 1) -> None:
     """Write the base's files with the merged table; or load, merge and save.
 
     Args:
         tuned: The adapter and its base. A dtype other than auto has the model loaded.
         options: None are of this format.
         target: An empty folder.
+        copies: How often the disk has to hold the model, as where it is converted afterwards.
 
     Raises:
         InputError: for an adapter that does not fit or cannot be merged, and a full disk.
@@ -30,7 +31,7 @@ def write_hf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
     source = base_folder(tuned.name_or_path, tuned.revision)
     base = StoredBase.find(source, tuned.base_config) if streams else None
     if base:
-        merge_stored(tuned, base, target)
+        merge_stored(tuned, base, target, copies)
     else:
         _merge_loaded(tuned, source, target)
 
@@ -39,6 +40,7 @@ def _merge_loaded(tuned: Tuned, source: Path, target: Path) -> None:
     """The whole model in memory: for another dtype, and weights in files of an older format."""
     from transformers import GenerationConfig
 
+    check_tokenizer(tuned.tokenizer, tuned.table.vocab_size)
     settings = generation_settings(source, tuned.base_config)
     virtual = measured_row(tuned.model, tuned.tokenizer)
     model, tokenizer = merge_adapter(tuned.model, tuned.tokenizer, virtual)

@@ -50,26 +50,27 @@ COPIED = ("tokenizer.model", "LICENSE*", "NOTICE*", "USE_POLICY*")
 ADDED_TOKENS = "added_tokens.json"
 
 
-def merge_stored(tuned: Tuned, base: StoredBase, target: Path) -> None:
+def merge_stored(tuned: Tuned, base: StoredBase, target: Path, copies: int = 1) -> None:
     """Write base and adapter as a stock folder.
 
     Args:
         tuned: The adapter, and what its base is called.
         base: That base.
         target: An empty folder.
+        copies: How often the disk has to hold it, as where it is converted afterwards.
 
     Raises:
-        InputError: for an adapter of another base or one that no table holds, and for a disk that
-            is too small.
+        InputError: for an adapter of another base or one that no table holds, a tokenizer larger
+            than the table, and a disk that is too small.
     """
     check_mergeable(tuned.config)
     adapter = adapter_over(base.read_table(), tuned)
     m = adapter.config.num_virtual_tokens
+    tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, adapter)
     write_configurations(base, target, m)
-    check_room(base, m, target)
+    check_room(base, m, target, copies)
     virtual = streamed_row(tuned, base, adapter, m)
     write_weights(base, target, m, merged_blocks(adapter), virtual)
-    tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, adapter)
     write_tokenizer(tokenizer, len(tuned.tokenizer), base.folder, target)
     write_merged_card(tuned, target, virtual)
 
@@ -87,13 +88,14 @@ def adapter_over(weight: Tensor, tuned: Tuned) -> AdeptEmbedding:
     return adapter.eval()
 
 
-def check_room(base: StoredBase, more: int, target: Path) -> None:
+def check_room(base: StoredBase, more: int, target: Path, copies: int = 1) -> None:
     """Refuse a disk on which a base would not fit with a longer table and a head of its own.
 
     Args:
         base: The base.
         more: Rows that come behind its table.
         target: Where to.
+        copies: How often.
 
     Raises:
         InputError: saying what is needed and what is there.
@@ -101,7 +103,7 @@ def check_room(base: StoredBase, more: int, target: Path) -> None:
     size = sum(one.size for tensors in base.files.values() for one in tensors.values())
     rows = base.rows
     own_head = rows if base.tensor(base.head) is None else 0
-    need = size + base.stored_table.size // rows * (own_head + 2 * more)
+    need = copies * (size + base.stored_table.size // rows * (own_head + 2 * more))
     free = shutil.disk_usage(target).free
     if need > free:
         raise InputError(

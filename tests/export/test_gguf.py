@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from adept_llm import AdeptConfig, save_adapter
+from adept_llm import AdeptConfig, InputError, save_adapter
 from adept_llm.cli.main import main
 from adept_llm.data.example import Example
 from adept_llm.data.templates import render
 from adept_llm.demo import MODEL
 from adept_llm.export.chat_forms import go_template, jinja_template
+from adept_llm.export.gguf import write_gguf
 from adept_llm.export.llama_cpp import PACKAGE, VERSION
+from adept_llm.export.options import ExportOptions
+from adept_llm.tuned import Tuned
 from tests.builders import CONFIGS
 from tests.export.test_merged import base_in
 
@@ -172,6 +175,29 @@ def test_without_a_prompt_chat_is_written_as_rows_are_all_the_same(
     assert "chat_template" not in given["tokenizer_config.json"]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "as the adapter was trained on them: a" in card and "virtual tokens:" not in card
+
+
+def test_a_chat_without_a_template_is_refused_before_weights_are_read(tmp_path, monkeypatch):
+    """The base may have lost it since the run."""
+    base_in(tmp_path)
+    monkeypatch.setattr("adept_llm.export.gguf.write_hf", lambda *_, **__: pytest.fail("merged"))
+    monkeypatch.setattr("adept_llm.export.gguf.find_llama_cpp", lambda given: given)
+    (tmp_path / "out").mkdir()
+    tuned = Tuned.open(tmp_path / "adapter", template="chat")
+    with pytest.raises(InputError, match="base has no chat template"):
+        write_gguf(tuned, ExportOptions(tmp_path / "out"), tmp_path / "out")
+
+
+def test_a_disk_that_holds_the_model_once_is_refused(
+    tmp_path, converter, sentencepiece, capsys, monkeypatch
+):
+    """The merged folder and the file that is made of it lie there at the same time."""
+    base_in(tmp_path)
+    size = (tmp_path / "base" / "model.safetensors").stat().st_size
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2 * size))
+    assert export(tmp_path, converter) == 2
+    assert "the model needs" in capsys.readouterr().err
 
 
 def test_what_cannot_be_converted_leaves_nothing(

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from adept_llm import get_adapter, inject_adapter, load_adapter, merge_adapter, save_adapter
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
+from adept_llm.tuned import Tuned
 from tests.builders import ARCHITECTURES, COMMON, CONFIGS
 
 TEXT = "The soup was stale."
@@ -229,6 +230,19 @@ def test_a_damaged_generation_config_is_one_line(tmp_path, capsys, monkeypatch):
         error = capsys.readouterr().err
         assert "generation_config.json: is damaged" in error and error.count("\n") == 1
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--dtype", "float32")])
+def test_a_tokenizer_larger_than_the_table_is_refused_first(tmp_path, capsys, monkeypatch, more):
+    """Not when all weights are read or written."""
+    base_in(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    tokenizer.add_tokens(["<more>"])
+    tokenizer.save_pretrained(tmp_path / "base")
+    monkeypatch.setattr("adept_llm.export.merged.write_weights", lambda *_: pytest.fail("copied"))
+    monkeypatch.setattr(Tuned, "load_base", lambda _: pytest.fail("loaded"))
+    assert merge(tmp_path, *more) == 2
+    assert f"tokenizer: has {len(tokenizer)} tokens, the table" in capsys.readouterr().err
 
 
 def test_a_missing_shard_and_a_full_disk_leave_nothing(tmp_path, capsys, monkeypatch):
