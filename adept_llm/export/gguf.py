@@ -18,9 +18,11 @@ from adept_llm.errors import InputError
 from adept_llm.export.card import write_gguf_card
 from adept_llm.export.chat_forms import go_template, jinja_template
 from adept_llm.export.hf import write_hf
-from adept_llm.export.llama_cpp import add_no_bos, convert, find_llama_cpp
+from adept_llm.export.llama_cpp import OUT_TYPES, add_no_bos, convert, find_llama_cpp
 from adept_llm.export.merged import as_stored
 from adept_llm.export.options import ExportOptions
+from adept_llm.export.safetensors_files import DTYPES as STORED
+from adept_llm.export.stored_base import StoredBase
 from adept_llm.tuned import Tuned
 
 if TYPE_CHECKING:
@@ -64,8 +66,7 @@ def write_gguf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
     if chat:
         template = f"{{{{ {json.dumps(chat, ensure_ascii=False)} }}}}{template.lstrip()}"
     prepare(merged, tuned.tokenizer, template)
-    kind = as_stored(tuned).dtype
-    convert(llama_cpp, merged, target / FILE, DTYPES.get(kind, torch.bfloat16))
+    convert(llama_cpp, merged, target / FILE, dtype_of(merged, tuned))
     shutil.rmtree(merged)
     if m:
         if bos:
@@ -73,6 +74,17 @@ def write_gguf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
         log.info(RAW, raw)
     (target / MODELFILE).write_text(modelfile(tuned, chat), "utf-8")
     write_gguf_card(tuned, target, FILE, raw)
+
+
+def dtype_of(merged: Path, tuned: Tuned) -> torch.dtype:
+    """What a merged folder's weights are computed in: as given, by config.json, or as they lie."""
+    kind = as_stored(tuned).dtype
+    if kind in DTYPES:
+        return DTYPES[kind]
+    base = StoredBase.find(merged, tuned.base_config)
+    # what is loaded because it lies in other files is float32 then
+    found = STORED[base.stored_table.dtype] if base else torch.float32
+    return found if found in OUT_TYPES else torch.float32
 
 
 def bos_text(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from adept_llm import AdeptConfig, InputError, save_adapter
@@ -159,6 +160,20 @@ def test_the_converter_reads_the_base_s_own_pieces(tmp_path, converter, sentence
     told = (tmp_path / "out" / "Modelfile").read_text()
     assert f'TEMPLATE """{start}{{{{ if .System' in told and "FROM ./model.gguf" in told
     assert start in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(torch.float32, "f32"), (torch.float16, "f16")])
+def test_without_a_dtype_in_the_config_the_files_say_it(
+    tmp_path, converter, sentencepiece, dtype, kind
+):
+    """Else float32 weights lose half their bits in the file."""
+    base_in(tmp_path, dtype=dtype)
+    path = tmp_path / "base" / "config.json"
+    content = json.loads(path.read_text())
+    del content["dtype"]
+    path.write_text(json.dumps(content))
+    assert export(tmp_path, converter) == 0
+    assert json.loads((tmp_path / "out" / "model.gguf").read_text())["kind"] == kind
 
 
 def test_without_a_prompt_chat_is_written_as_rows_are_all_the_same(
