@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# what goes with a base's weights wherever they go
+TERMS = ("LICENSE*", "NOTICE*", "USE_POLICY*")
 
 
 def load_config(name_or_path: str, revision: str | None = None) -> Any:
@@ -119,7 +121,7 @@ def base_folder(name_or_path: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    wanted = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*"]
+    wanted = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", *TERMS]
     try:
         found = snapshot_download(name_or_path, revision=revision, allow_patterns=wanted)
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:

@@ -23,6 +23,7 @@ from adept_llm.adapters.merge import (
 )
 from adept_llm.adapters.saved import copy_values, read_adapter
 from adept_llm.adapters.virtual_head import VirtualRow
+from adept_llm.base.loading import TERMS
 from adept_llm.base.weight_files import INDEX, WEIGHTS
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_merged_card
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 4096
 # what servers and converters read beside weights, configuration and tokenizer.json
-COPIED = ("tokenizer.model", "LICENSE*", "NOTICE*", "USE_POLICY*")
+COPIED = ("tokenizer.model", *TERMS)
 ADDED_TOKENS = "added_tokens.json"
 
 
