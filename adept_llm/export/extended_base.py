@@ -89,6 +89,12 @@ def find_extended_base(tuned: Tuned, folder: Path) -> tuple[StoredBase, Places]:
     Raises:
         InputError: for another base's, one that is too short, or a folder that is none.
     """
+    if not (folder / "config.json").is_file():
+        what = "has no config.json" if folder.is_dir() else "is no folder here"
+        raise InputError(
+            f"extended_base: {folder} {what}; name OUTPUT_DIR/base of an earlier export, or leave "
+            "it out"
+        )
     config = load_config(str(folder))
     base = StoredBase.find(folder, config)
     if base is None or base.config.tie_word_embeddings:

@@ -263,7 +263,8 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(tmp_path, capsys, shar
         ((tmp_path / "long", out, "--extended_base", extended), "the adapter needs 300"),
         ((b, out, "--extended_base", folder / "base"), "has no weights with a table and a head"),
         ((b, out, "--extended_base", tmp_path / "bare"), "lacks <|adept_0|>.. behind"),
-        ((b, out, "--extended_base", tmp_path / "none"), "none"),
+        ((b, out, "--extended_base", "nowhere"), "extended_base: nowhere is no folder here"),
+        ((b, out, "--extended_base", folder), f"extended_base: {folder} has no config.json"),
     ]:
         assert said in refused(capsys, *argv)
     assert not out.exists() and not list(tmp_path.glob(".out*"))
