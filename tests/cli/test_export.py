@@ -30,12 +30,14 @@ def test_merge_is_the_format_hf(tmp_path):
     [
         (["--format", "onnx"], "argument --format: invalid choice: 'onnx'"),
         (["--format", "hf", "--output_dir", "{0}/base"], "base exists; name a new folder"),
+        (["--format", "hf", "--output_dir", "{0}/link"], "link is a link to nothing; name a new"),
         (["--format", "hf", "--model_name_or_path", "{0}/none"], "none"),
     ],
 )
 def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, capsys, words, said):
     """No folder above the wanted one either."""
     base_in(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     before = sorted(tmp_path.iterdir())
     given = [word.format(tmp_path) for word in words]
     argv = ["export", str(tmp_path / "adapter"), "--output_dir", str(tmp_path / "new/out"), *given]
