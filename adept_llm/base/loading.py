@@ -1,6 +1,8 @@
 """The frozen model and its tokenizer: everything checked before a weight is read."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,6 +129,25 @@ def base_folder(name_or_path: str, revision: str | None = None) -> Path:
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         raise InputError(f"model_name_or_path: {name_or_path}: {_first_line(error)}") from error
     return Path(found)
+
+
+def lasting_name(name_or_path: str) -> str:
+    """What a base is called wherever one stands: a folder here by its whole path."""
+    path = Path(name_or_path)
+    return str(path.resolve()) if path.is_dir() else name_or_path
+
+
+@contextmanager
+def named_by(adapter: str | Path) -> Iterator[None]:
+    """Say of a base that cannot be had who asks for it: the user gave no name.
+
+    Raises:
+        InputError: with what was raised in between.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error} (the adapter {adapter} names it)") from error
 
 
 def pick_dtype(dtype: str, config: "PretrainedConfig") -> torch.dtype:

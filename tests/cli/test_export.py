@@ -1,5 +1,7 @@
 """adept-llm export: what all formats have in common."""
 
+import shutil
+
 import pytest
 
 from adept_llm.cli.main import main
@@ -45,6 +47,18 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, capsys,
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and said in error
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_base_that_the_adapter_names_and_is_gone_is_told_so(tmp_path, capsys):
+    """The user gave no model_name_or_path that could be wrong; one that is given is."""
+    base_in(tmp_path)
+    shutil.rmtree(tmp_path / "base")
+    capsys.readouterr()
+    names = f"(the adapter {tmp_path / 'adapter'} names it)"
+    for more, said in [((), True), (("--model_name_or_path", str(tmp_path / "none")), False)]:
+        assert export(tmp_path, "hf", *more) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and (names in error) == said
 
 
 def test_a_method_that_no_table_holds_leaves_no_folder_above_either(tmp_path, capsys):
