@@ -170,14 +170,15 @@ def test_a_tied_head_that_is_stored_all_the_same_is_written_once(tmp_path):
     assert_same(found, expected)
 
 
+@pytest.mark.parametrize("more", [(), ("--dtype", "float32")])
 @pytest.mark.parametrize(("name", "shard_size"), [("llama-tied", "50GB"), ("gemma3", "20KB")])
-def test_a_head_of_its_own_is_kept_though_the_config_ties_it(tmp_path, name, shard_size):
+def test_a_head_of_its_own_is_kept_though_the_config_ties_it(tmp_path, name, shard_size, more):
     """transformers runs it; with the table in its place the merged model would say other words."""
     base_in(tmp_path, name, FP32, shard_size)
     store_head(tmp_path / "base")
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=FP32)
     model = load_adapter(stock.eval(), tmp_path / "adapter")
-    assert merge(tmp_path) == 0
+    assert merge(tmp_path, *more) == 0
     assert json.loads((tmp_path / "base" / "config.json").read_text())["tie_word_embeddings"]
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").eval()
     assert not found.config.tie_word_embeddings
