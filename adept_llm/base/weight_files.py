@@ -1,6 +1,7 @@
 """The files that a base's weights lie in: one, or shards with an index of them."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,6 @@ def shard_names(index: Path) -> Sequence[str]:
         InputError: for one that is damaged.
     """
     try:
-        return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        return sorted(set(map(os.fspath, json.loads(index.read_bytes())["weight_map"].values())))
     except DAMAGES as error:
         raise InputError(f"{index}: is damaged ({error!r}); copy the base again") from error

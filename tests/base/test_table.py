@@ -48,7 +48,8 @@ def test_a_table_in_one_of_several_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "{}", "[]", '{"weight_map": 1}', '{"weight_map": {"a": []}}']
+    "content",
+    ["{", "{}", "[]", '{"weight_map": 1}', '{"weight_map": {"a": []}}', '{"weight_map": {"a": 1}}'],
 )
 def test_a_damaged_index_is_refused(tmp_path, content):
     """In one line, of any form of damage."""
