@@ -93,8 +93,10 @@ def named(revision: str | None) -> str:
 def _facts(adapter: Mapping[str, Any], record: RunRecord) -> list[str]:
     data = record.arguments.get("data", {})
     results = record.results or {}
+    own = data.get("train_file")
     rows: dict[str, Any] = {
-        "learnt": data.get("task") or data.get("train_file"),
+        # cards are published, and a folder of this machine means nothing elsewhere
+        "learnt": data.get("task") or (own and Path(own).name),
         "template": record.data.template,
         "training rows": record.data.train_rows,
         "virtual tokens": adapter.get("num_virtual_tokens"),

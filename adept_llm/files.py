@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -71,9 +72,10 @@ def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:
         whole_folder(folder, write)
     except (OSError, SafetensorError) as error:
         why = " ".join(str(error).split())
-        raise InputError(
-            f"output_dir: {folder}: {why}; nothing is left there, name a folder with room"
-        ) from error
+        # safetensors has no errno, but says the same words
+        full = any(os.strerror(one) in why for one in (errno.ENOSPC, errno.EDQUOT))
+        advice = ", name a folder with room" if full else ""
+        raise InputError(f"output_dir: {folder}: {why}; nothing is left there{advice}") from error
 
 
 def whole_folder(folder: Path, write: Callable[[Path], None]) -> None:

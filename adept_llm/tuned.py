@@ -5,6 +5,7 @@ all that can be checked; the base's weights are read when the model is asked for
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from adept_llm.adapters import AdeptConfig, BaseTable, get_adapter, load_adapter, read_adapter
 from adept_llm.adapters.merge import tokenizer_with_virtual_tokens
 from adept_llm.adapters.saved import CONFIG_FILE
-from adept_llm.base.loading import check_context, load_config, load_model, load_tokenizer
+from adept_llm.base.loading import (
+    check_context,
+    load_config,
+    load_model,
+    load_tokenizer,
+    named_by,
+)
 from adept_llm.compat.deepspeed import gathered
 from adept_llm.data import Encoder
 from adept_llm.errors import InputError
@@ -96,6 +103,8 @@ class Tuned:
             template=template or (data.template if data else "plain"),
             max_length=(data.max_length if data else 256) if max_length is None else max_length,
         )  # fmt: skip
+        with nullcontext() if model_name_or_path else named_by(found):
+            _ = tuned.base_config
         tuned.check_width()
         return tuned
 

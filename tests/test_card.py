@@ -1,5 +1,7 @@
 """Model cards: what the hub reads of them, and what a reader needs."""
 
+from dataclasses import replace
+
 import yaml
 
 from adept_llm.card import adapter_card
@@ -25,6 +27,13 @@ def test_a_card_names_a_base_of_the_hub_and_how_to_load_it():
 def test_a_folder_of_a_machine_is_no_name_of_the_hub(tmp_path):
     """Which refuses a card with such a base_model."""
     assert "base_model" not in front(adapter_card(str(tmp_path), None, ADAPTER))
+
+
+def test_a_card_tells_own_data_by_its_file_s_name_alone():
+    """It is published; the folder is of this machine, and may say who trained."""
+    arguments = {"data": {"task": None, "train_file": "/home/somebody/data/reviews.jsonl"}}
+    card = adapter_card("base", None, ADAPTER, replace(record_of(), arguments=arguments))
+    assert "| learnt | reviews.jsonl |" in card and "somebody" not in card
 
 
 def test_a_card_has_the_task_and_the_metrics_of_the_run():

@@ -1,12 +1,14 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import stat
 
 import pytest
+from safetensors import SafetensorError
 
 from adept_llm.errors import InputError
-from adept_llm.files import write_files, write_whole
+from adept_llm.files import write_files, write_whole, write_whole_folder
 
 
 @pytest.fixture
@@ -45,6 +47,30 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(InputError, match="run: cannot be written"):
         write_files(tmp_path / "run", {"x": b""})
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), True),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), True),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), True),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "base"), False),
+        (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "base"), False),
+    ],
+)
+def test_room_is_asked_for_where_it_is_missing(tmp_path, error, full):
+    """Another disk is no help against a file that cannot be read."""
+
+    def fail(folder):
+        (folder / "x").write_text("")
+        raise error
+
+    with pytest.raises(InputError) as caught:
+        write_whole_folder(tmp_path / "out", fail)
+    assert str(error) in str(caught.value)
+    assert ("name a folder with room" in str(caught.value)) == full
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):

@@ -155,6 +155,22 @@ def tokenizer_with_virtual_tokens(
     return with_prefix(longer, {virtual_token_name(i): first + i for i in range(m)})
 
 
+def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", rows: int) -> None:
+    """Refuse a tokenizer that cannot have virtual tokens behind a table.
+
+    Args:
+        tokenizer: the base's.
+        rows: of the table.
+
+    Raises:
+        InputError: for one that is slow or larger than the table.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError("tokenizer: virtual tokens need a fast one (tokenizer.json)")
+    if len(tokenizer) > rows:
+        raise InputError(f"tokenizer: has {len(tokenizer)} tokens, the table {rows} rows")
+
+
 def with_further_tokens(
     tokenizer: "PreTrainedTokenizerBase", first: int, count: int
 ) -> "PreTrainedTokenizerBase":
@@ -168,10 +184,7 @@ def with_further_tokens(
     Raises:
         InputError: for a tokenizer that is slow or larger than the table.
     """
-    if not getattr(tokenizer, "is_fast", False):
-        raise InputError("tokenizer: virtual tokens need a fast one (tokenizer.json)")
-    if len(tokenizer) > first:
-        raise InputError(f"tokenizer: has {len(tokenizer)} tokens, the table {first} rows")
+    check_tokenizer(tokenizer, first)
     if not count:
         return tokenizer
     import copy

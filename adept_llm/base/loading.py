@@ -1,6 +1,8 @@
 """The frozen model and its tokenizer: everything checked before a weight is read."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# what goes with a base's weights wherever they go
+TERMS = ("LICENSE*", "NOTICE*", "USE_POLICY*")
 
 
 def load_config(name_or_path: str, revision: str | None = None) -> Any:
@@ -119,12 +123,31 @@ def base_folder(name_or_path: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    wanted = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*"]
+    wanted = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", *TERMS]
     try:
         found = snapshot_download(name_or_path, revision=revision, allow_patterns=wanted)
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         raise InputError(f"model_name_or_path: {name_or_path}: {_first_line(error)}") from error
     return Path(found)
+
+
+def lasting_name(name_or_path: str) -> str:
+    """What a base is called wherever one stands: a folder here by its whole path."""
+    path = Path(name_or_path)
+    return str(path.resolve()) if path.is_dir() else name_or_path
+
+
+@contextmanager
+def named_by(adapter: str | Path) -> Iterator[None]:
+    """Say of a base that cannot be had who asks for it: the user gave no name.
+
+    Raises:
+        InputError: with what was raised in between.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error} (the adapter {adapter} names it)") from error
 
 
 def pick_dtype(dtype: str, config: "PretrainedConfig") -> torch.dtype:

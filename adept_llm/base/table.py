@@ -1,16 +1,15 @@
 """The embedding table of a base that lies on this machine, read without the rest of its weights."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
 
 from adept_llm.adapters import BaseTable
 from adept_llm.adapters.frozen_table import root_mean_square
+from adept_llm.base.weight_files import INDEX, WEIGHTS, shard_names
 from adept_llm.errors import InputError
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 # last parts but one of the names that architectures give their input table
 LAYERS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings")
 NEAR = 1e-4  # of the rms, as in BaseTable.check_same
@@ -41,6 +40,8 @@ def read_table(name_or_path: str, revision: str | None, table: BaseTable) -> Ten
                     found: Tensor = file.get_tensor(name)
                     if abs(root_mean_square(found) - table.rms) <= NEAR * table.rms:
                         return found
+    except InputError:
+        raise
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{name_or_path}: its weights cannot be read ({error})") from error
     raise InputError(
@@ -61,9 +62,7 @@ def _files(name_or_path: str, revision: str | None) -> Iterator[Path]:
         yield whole
         return
     index = _local(name_or_path, revision, INDEX)
-    names: Sequence[str] = []
-    if index:
-        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    names = shard_names(index) if index else []
     yield from filter(None, (_local(name_or_path, revision, name) for name in names))
 
 

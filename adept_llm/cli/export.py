@@ -3,6 +3,7 @@
 docs/export.md says which program reads which format.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,8 +65,9 @@ def check_new(folder: str) -> None:
     Raises:
         InputError: saying why.
     """
-    if Path(folder).exists():
-        raise InputError(f"output_dir: {folder} exists; name a new folder")
+    if os.path.lexists(folder):
+        what = "exists" if Path(folder).exists() else "is a link to nothing"
+        raise InputError(f"output_dir: {folder} {what}; name a new folder")
     check_writable(folder)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from adept_llm.base.loading import load_config, named_by
 from adept_llm.cli.export import check_new
 from adept_llm.cli.plain_parser import PlainParser
 from adept_llm.errors import InputError
@@ -31,7 +32,11 @@ def main(argv: Sequence[str]) -> None:
     name = args.model_name_or_path or foreign.base
     if not name:
         raise InputError("model_name_or_path: the adapter names no base model; give it")
-    revision = None if args.model_name_or_path else foreign.revision
+    revision = None
+    if not args.model_name_or_path:
+        revision = foreign.revision
+        with named_by(args.source):
+            load_config(name, revision)
     write_whole_folder(
         Path(args.output_dir), lambda target: write_incoming(foreign, name, revision, target)
     )

@@ -55,11 +55,11 @@ def write_gguf_card(tuned: Tuned, target: Path, file: str, start: str) -> None:
         start: What a text begins with that no chat template writes.
     """
     what = " and merged into its table, as GGUF for llama.cpp, Ollama and LM Studio."
+    behind = ", behind its virtual tokens" if tuned.config.num_virtual_tokens else ""
     use = [
         f"```\nllama-server -m {file} --jinja\nollama create mine -f Modelfile\n```",
-        "The chat template writes conversations as the adapter was trained on them, behind its "
-        "virtual tokens: a system's message takes the place of a row's instruction, the user's "
-        "that of its input.",
+        f"The chat template writes conversations as the adapter was trained on them{behind}: a "
+        "system's message takes the place of a row's instruction, the user's that of its input.",
     ]
     if start:
         use.append(

@@ -12,6 +12,7 @@ from adept_llm.data.templates import ALPACA, ALPACA_WITH_INPUT
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_CONTENT = "{{ .Content }}"
 # a system's message takes the place of a row's instruction, the user's that of its input
 _ROW = "messages | length == 1 or (messages | length == 2 and messages[0]['role'] == 'system')"
 _LINES = (
@@ -90,24 +91,41 @@ def _go_turns(tokenizer: "PreTrainedTokenizerBase") -> str | None:
     try:
         one, two = write("user"), write("user", "assistant")
         three, asked = write("user", "assistant", "user"), write("user", ask=True)
-        told = write("system", "user")
+        told, later = write("system", "user"), write("system", "user", "assistant", "user")
     except Exception:  # a template refuses by whatever it raises
         return None
     user, assistant = three.removeprefix(two), two.removeprefix(one)
     first = user.replace("<2>", "<0>")
-    system = told.removesuffix(user.replace("<2>", "<1>"))
     fits = three.startswith(two) and two.startswith(one) and one.endswith(first)
-    fits = fits and asked.startswith(one) and "<0>" in system and "<1>" in assistant
-    if not fits:
+    fits = fits and asked.startswith(one) and "<0>" in told and "<1>" in told
+    if not fits or "<1>" not in assistant:
         return None
+    # Mistral writes the system's text into the last turn, which is not known here
+    if later != told + assistant.replace("<1>", "<2>") + user.replace("<2>", "<3>"):
+        return None
+    content = user.replace("<2>", _CONTENT), assistant.replace("<1>", _CONTENT)
+    after = asked.removeprefix(one)
+    if not told.endswith(user.replace("<2>", "<1>")):
+        alone = one.replace("<0>", _CONTENT)
+        folded = told.replace("<0>", "{{ $.System }}").replace("<1>", _CONTENT)
+        return _folded_turns(folded, alone, *content) + after
+    system = told.removesuffix(user.replace("<2>", "<1>")).replace("<0>", "{{ .System }}")
     head = one.removesuffix(first)  # such as a system's message that stands there by itself
-    turns = (
-        f'{{{{ if eq .Role "user" }}}}{user.replace("<2>", "{{ .Content }}")}'
-        f'{{{{ else if eq .Role "assistant" }}}}{assistant.replace("<1>", "{{ .Content }}")}'
-        "{{ end }}"
-    )
-    begin = system.replace("<0>", "{{ .System }}")
+    return f"{{{{ if .System }}}}{system}{{{{ else }}}}{head}{{{{ end }}}}{_turns(*content)}{after}"
+
+
+def _turns(user: str, assistant: str) -> str:
     return (
-        f"{{{{ if .System }}}}{begin}{{{{ else }}}}{head}{{{{ end }}}}"
-        f"{{{{ range .Messages }}}}{turns}{{{{ end }}}}{asked.removeprefix(one)}"
+        f'{{{{ range .Messages }}}}{{{{ if eq .Role "user" }}}}{user}'
+        f'{{{{ else if eq .Role "assistant" }}}}{assistant}{{{{ end }}}}{{{{ end }}}}'
+    )
+
+
+def _folded_turns(folded: str, alone: str, user: str, assistant: str) -> str:
+    """Turns of which the user's first holds the system's text (Llama 2), or stands alone."""
+    return (
+        '{{ $first := true }}{{ range .Messages }}{{ if eq .Role "user" }}'
+        f"{{{{ if not $first }}}}{user}{{{{ else if $.System }}}}{folded}{{{{ else }}}}{alone}"
+        f'{{{{ end }}}}{{{{ $first = false }}}}{{{{ else if eq .Role "assistant" }}}}{assistant}'
+        "{{ end }}{{ end }}"
     )

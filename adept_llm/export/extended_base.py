@@ -20,11 +20,11 @@ from adept_llm.adapters.merge import virtual_token_name
 from adept_llm.base.loading import load_config, load_tokenizer
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_extended_card
+from adept_llm.export.configurations import write_configurations
 from adept_llm.export.merged import (
     adapter_over,
     check_room,
     lengthened,
-    write_configurations,
     write_tokenizer,
     write_weights,
 )
@@ -58,10 +58,10 @@ def write_extended_base(tuned: Tuned, base: StoredBase, target: Path) -> tuple[i
     more = further_rows(base.rows, m)
     tokenizer, places = appended_places(tuned.tokenizer, base.rows, more, m)
     target.mkdir()
+    write_configurations(base, target, more)
     check_room(base, more, target)
     virtual = streamed_row(tuned, base, adapter_over(base.read_table(), tuned), more)
     write_weights(base, target, more, _with_zeros(base, more), virtual)
-    write_configurations(base, target, more)
     write_tokenizer(tokenizer, len(tuned.tokenizer), base.folder, target)
     write_extended_card(tuned, target, more)
     return more, (tokenizer, places)
@@ -89,9 +89,15 @@ def find_extended_base(tuned: Tuned, folder: Path) -> tuple[StoredBase, Places]:
     Raises:
         InputError: for another base's, one that is too short, or a folder that is none.
     """
+    if not (folder / "config.json").is_file():
+        what = "has no config.json" if folder.is_dir() else "is no folder here"
+        raise InputError(
+            f"extended_base: {folder} {what}; name OUTPUT_DIR/base of an earlier export, or leave "
+            "it out"
+        )
     config = load_config(str(folder))
     base = StoredBase.find(folder, config)
-    if base is None or base.tied:
+    if base is None or base.config.tie_word_embeddings:
         raise InputError(
             f"extended_base: {folder} has no weights with a table and a head of its own; "
             "leave it out, and a base is written beside the adapter"

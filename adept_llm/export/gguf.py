@@ -18,9 +18,11 @@ from adept_llm.errors import InputError
 from adept_llm.export.card import write_gguf_card
 from adept_llm.export.chat_forms import go_template, jinja_template
 from adept_llm.export.hf import write_hf
-from adept_llm.export.llama_cpp import add_no_bos, convert, find_llama_cpp
+from adept_llm.export.llama_cpp import OUT_TYPES, add_no_bos, convert, find_llama_cpp
 from adept_llm.export.merged import as_stored
 from adept_llm.export.options import ExportOptions
+from adept_llm.export.safetensors_files import DTYPES as STORED
+from adept_llm.export.stored_base import StoredBase
 from adept_llm.tuned import Tuned
 
 if TYPE_CHECKING:
@@ -45,22 +47,26 @@ def write_gguf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
 
     Raises:
         InputError: for an adapter that does not fit or cannot be merged, an architecture that
-            llama.cpp does not know, a full disk, or a converter that cannot be had.
+            llama.cpp does not know, a run by a chat template that its base no longer has, a full
+            disk, or a converter that cannot be had.
     """
+    template = jinja_template(tuned.template, tuned.tokenizer.chat_template, tuned.form)
+    if template is None:
+        raise InputError("gguf: the run's template is chat, and its base has no chat template")
     llama_cpp = find_llama_cpp(options.llama_cpp)
     merged = target / "merged"
     merged.mkdir()
-    write_hf(tuned, options, merged)
+    write_hf(tuned, options, merged, copies=2)
     m = tuned.config.num_virtual_tokens
     prompt = "".join(virtual_token_name(i) for i in range(m))
     bos = bos_text(tuned.tokenizer)
     chat = raw = prompt + bos if m else ""
     if tuned.template == "chat":
         chat = prompt  # the base's chat template writes what BOS there is
-    if m:
-        prepare(merged, tuned, chat)
-    kind = as_stored(tuned).dtype
-    convert(llama_cpp, merged, target / FILE, DTYPES.get(kind, torch.bfloat16))
+    if chat:
+        template = f"{{{{ {json.dumps(chat, ensure_ascii=False)} }}}}{template.lstrip()}"
+    prepare(merged, tuned.tokenizer, template)
+    convert(llama_cpp, merged, target / FILE, dtype_of(merged, tuned))
     shutil.rmtree(merged)
     if m:
         if bos:
@@ -70,6 +76,17 @@ def write_gguf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
     write_gguf_card(tuned, target, FILE, raw)
 
 
+def dtype_of(merged: Path, tuned: Tuned) -> torch.dtype:
+    """What a merged folder's weights are computed in: as given, by config.json, or as they lie."""
+    kind = as_stored(tuned).dtype
+    if kind in DTYPES:
+        return DTYPES[kind]
+    base = StoredBase.find(merged, tuned.base_config)
+    # what is loaded because it lies in other files is float32 then
+    found = STORED[base.stored_table.dtype] if base else torch.float32
+    return found if found in OUT_TYPES else torch.float32
+
+
 def bos_text(tokenizer: "PreTrainedTokenizerBase") -> str:
     """BOS as text, where the tokenizer writes one; the template of a chat writes its own."""
     ids = tokenizer("a").input_ids
@@ -77,7 +94,7 @@ def bos_text(tokenizer: "PreTrainedTokenizerBase") -> str:
     return str(tokenizer.bos_token) if has else ""
 
 
-def prepare(merged: Path, tuned: Tuned, head: str) -> None:
+def prepare(merged: Path, tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
     """Write a merged folder's tokenizer as the converter can read it.
 
     It knows a BPE tokenizer by what it makes of a text, so nothing may stand in front of one; and
@@ -85,29 +102,22 @@ def prepare(merged: Path, tuned: Tuned, head: str) -> None:
 
     Args:
         merged: The folder.
-        tuned: What was merged.
-        head: What stands in front of every conversation.
-
-    Raises:
-        InputError: for a run by a chat template that its base no longer has.
+        tokenizer: The base's.
+        template: Of chats, in Jinja.
     """
     path = merged / "tokenizer.json"
     content = json.loads(path.read_bytes())
-    own = json.loads(tuned.tokenizer.backend_tokenizer.to_str())["post_processor"]
+    own = json.loads(tokenizer.backend_tokenizer.to_str())["post_processor"]
     content["post_processor"] = own
     path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     path = merged / "tokenizer_config.json"
     content = json.loads(path.read_bytes())
     content.pop("chat_template", None)
-    if not bos_text(tuned.tokenizer):  # else the converter writes that BOS is added, to be unset
+    if not bos_text(tokenizer):  # else the converter writes that BOS is added, to be unset
         content["add_bos_token"] = False
     path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     shutil.rmtree(merged / "additional_chat_templates", ignore_errors=True)
-    template = jinja_template(tuned.template, tuned.tokenizer.chat_template, tuned.form)
-    if template is None:
-        raise InputError("gguf: the run's template is chat, and its base has no chat template")
-    text = f"{{{{ {json.dumps(head, ensure_ascii=False)} }}}}{template.lstrip()}"
-    (merged / "chat_template.jinja").write_text(text, "utf-8")
+    (merged / "chat_template.jinja").write_text(template, "utf-8")
 
 
 def modelfile(tuned: Tuned, head: str) -> str:

@@ -11,7 +11,7 @@ from adept_llm.adapters.foreign import Foreign, read_foreign
 from adept_llm.adapters.frozen_table import root_mean_square
 from adept_llm.adapters.layer import embed_scale_of
 from adept_llm.adapters.saved import adapter_files, copy_values
-from adept_llm.base.loading import load_config
+from adept_llm.base.loading import lasting_name, load_config
 from adept_llm.base.memory import meta_model
 from adept_llm.errors import InputError
 from adept_llm.export.stored_base import find_stored
@@ -65,7 +65,7 @@ def write_incoming(foreign: Foreign, name_or_path: str, revision: str | None, ta
             "name the base that it was made for as --model_name_or_path"
         )
     rms = root_mean_square(weight)
-    table = BaseTable(len(weight), width, rms, name_or_path, revision)
+    table = BaseTable(len(weight), width, rms, lasting_name(name_or_path), revision)
     adapter = AdeptEmbedding(nn.Embedding.from_pretrained(weight), foreign.config, table)
     scale = embed_scale_of(meta_model(config, torch.bfloat16, 1).get_input_embeddings())
     copy_values(adapter.saved_values(), foreign.on_table(scale), target)

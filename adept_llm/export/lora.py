@@ -18,6 +18,7 @@ from torch import Tensor
 from adept_llm.adapters import AdeptEmbedding
 from adept_llm.adapters.merge import check_mergeable, with_prefix
 from adept_llm.adapters.saved import CONFIG_FILE, WEIGHTS_FILE
+from adept_llm.base.loading import lasting_name
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_lora_card
 from adept_llm.export.extended_base import find_extended_base, write_extended_base
@@ -95,13 +96,12 @@ def _own(tuned: Tuned, base: StoredBase) -> Carrier | None:
     """The base itself, where its table has rows to spare and its head is not the table.
 
     Programs differ in whether a LoRA of a table moves a head that is the same tensor; PEFT lets the
-    head be.
+    head be. Where config.json ties a head that the files hold apart, they differ in that as well.
     """
-    if base.tied:
+    if base.config.tie_word_embeddings:
         return None
     found = free_places(tuned.tokenizer, base.rows, tuned.config.num_virtual_tokens)
-    path = Path(tuned.name_or_path)
-    name = str(path.resolve()) if path.is_dir() else tuned.name_or_path
+    name = lasting_name(tuned.name_or_path)
     return Carrier(name, tuned.revision, base.rows, *found) if found else None
 
 

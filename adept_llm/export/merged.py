@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,11 @@ from adept_llm.adapters.merge import (
 )
 from adept_llm.adapters.saved import copy_values, read_adapter
 from adept_llm.adapters.virtual_head import VirtualRow
-from adept_llm.base.table import INDEX
+from adept_llm.base.loading import TERMS
+from adept_llm.base.weight_files import INDEX, WEIGHTS
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_merged_card
+from adept_llm.export.configurations import write_configurations
 from adept_llm.export.safetensors_files import (
     DTYPES,
     Stored,
@@ -45,30 +47,31 @@ log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 4096
 # what servers and converters read beside weights, configuration and tokenizer.json
-COPIED = ("tokenizer.model", "LICENSE*", "NOTICE*", "USE_POLICY*")
+COPIED = ("tokenizer.model", *TERMS)
 ADDED_TOKENS = "added_tokens.json"
 
 
-def merge_stored(tuned: Tuned, base: StoredBase, target: Path) -> None:
+def merge_stored(tuned: Tuned, base: StoredBase, target: Path, copies: int = 1) -> None:
     """Write base and adapter as a stock folder.
 
     Args:
         tuned: The adapter, and what its base is called.
         base: That base.
         target: An empty folder.
+        copies: How often the disk has to hold it, as where it is converted afterwards.
 
     Raises:
-        InputError: for an adapter of another base or one that no table holds, and for a disk that
-            is too small.
+        InputError: for an adapter of another base or one that no table holds, a tokenizer larger
+            than the table, and a disk that is too small.
     """
     check_mergeable(tuned.config)
     adapter = adapter_over(base.read_table(), tuned)
     m = adapter.config.num_virtual_tokens
-    check_room(base, m, target)
+    tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, adapter)
+    write_configurations(base, target, m)
+    check_room(base, m, target, copies)
     virtual = streamed_row(tuned, base, adapter, m)
     write_weights(base, target, m, merged_blocks(adapter), virtual)
-    write_configurations(base, target, m)
-    tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, adapter)
     write_tokenizer(tokenizer, len(tuned.tokenizer), base.folder, target)
     write_merged_card(tuned, target, virtual)
 
@@ -86,13 +89,14 @@ def adapter_over(weight: Tensor, tuned: Tuned) -> AdeptEmbedding:
     return adapter.eval()
 
 
-def check_room(base: StoredBase, more: int, target: Path) -> None:
+def check_room(base: StoredBase, more: int, target: Path, copies: int = 1) -> None:
     """Refuse a disk on which a base would not fit with a longer table and a head of its own.
 
     Args:
         base: The base.
         more: Rows that come behind its table.
         target: Where to.
+        copies: How often.
 
     Raises:
         InputError: saying what is needed and what is there.
@@ -100,7 +104,7 @@ def check_room(base: StoredBase, more: int, target: Path) -> None:
     size = sum(one.size for tensors in base.files.values() for one in tensors.values())
     rows = base.rows
     own_head = rows if base.tensor(base.head) is None else 0
-    need = size + base.stored_table.size // rows * (own_head + 2 * more)
+    need = copies * (size + base.stored_table.size // rows * (own_head + 2 * more))
     free = shutil.disk_usage(target).free
     if need > free:
         raise InputError(
@@ -174,7 +178,7 @@ def lengthened(stored: Stored, more: int, row: Tensor) -> Iterator[Tensor]:
 
 def write_index(base: StoredBase, target: Path) -> None:
     """The index of a base of several files, with the new sizes and names."""
-    if not (base.folder / INDEX).is_file():
+    if list(base.files) == [WEIGHTS]:
         return
     content = json.loads((base.folder / INDEX).read_bytes())
     tensors = {
@@ -185,39 +189,6 @@ def write_index(base: StoredBase, target: Path) -> None:
     content["weight_map"] = {name: file for name, (file, _) in sorted(tensors.items())}
     content.setdefault("metadata", {})["total_size"] = sum(size for _, size in tensors.values())
     (target / INDEX).write_text(json.dumps(content, indent=2) + "\n")
-
-
-def write_configurations(base: StoredBase, target: Path, more: int) -> None:
-    """config.json of a longer table and an own head; generation_config.json without P's tokens."""
-    from transformers import GenerationConfig
-
-    source, rows = base.folder, base.rows
-    content = json.loads((source / "config.json").read_bytes())
-    content["vocab_size"] = rows + more
-    content["tie_word_embeddings"] = False
-    content |= _older_rotation(content.get("rope_parameters"))
-    (target / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-    if (source / "generation_config.json").is_file():
-        generation = GenerationConfig.from_pretrained(source)
-    else:
-        generation = GenerationConfig.from_model_config(base.config)
-    if more:
-        suppressed = generation.suppress_tokens or []
-        generation.suppress_tokens = [*suppressed, *range(rows, rows + more)]
-    generation.save_pretrained(target)
-
-
-def _older_rotation(parameters: Any) -> dict[str, Any]:
-    """What transformers 5 calls rope_parameters, by the names that 4 reads.
-
-    It does not know the new one, and silently turns by its default of 10,000.
-    """
-    if not isinstance(parameters, dict) or "rope_theta" not in parameters:
-        return {}
-    found = {"rope_theta": parameters["rope_theta"]}
-    if parameters.get("rope_type", "default") != "default":
-        found["rope_scaling"] = {k: v for k, v in parameters.items() if k != "rope_theta"}
-    return found
 
 
 def write_tokenizer(

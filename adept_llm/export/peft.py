@@ -9,6 +9,7 @@ from adept_llm.adapters.foreign import CONFIG_FILE, PLAIN, PROMPT, WEIGHTS
 from adept_llm.adapters.layer import embed_scale_of
 from adept_llm.adapters.methods import METHODS
 from adept_llm.adapters.offsets import NoOffset
+from adept_llm.base.loading import lasting_name
 from adept_llm.base.memory import meta_model
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_peft_card
@@ -47,7 +48,7 @@ def write_peft(tuned: Tuned, options: ExportOptions, target: Path) -> None:
     m, width = prompt.shape
     config = {
         "peft_type": PLAIN, "task_type": "CAUSAL_LM", "inference_mode": True,
-        "base_model_name_or_path": tuned.name_or_path, "revision": tuned.revision,
+        "base_model_name_or_path": lasting_name(tuned.name_or_path), "revision": tuned.revision,
         "num_virtual_tokens": m, "token_dim": width, "num_transformer_submodules": 1,
         "num_attention_heads": tuned.base_config.num_attention_heads,
         "num_layers": tuned.base_config.num_hidden_layers,

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from adept_llm.base.weight_files import DAMAGES
 from adept_llm.errors import InputError
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -89,16 +90,17 @@ def read_header(path: Path) -> tuple[dict[str, Stored], Mapping[str, str]]:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             content: dict[str, Any] = json.loads(file.read(length))
-    except (OSError, ValueError, struct.error, MemoryError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); copy the base again") from error
-    metadata = content.pop(METADATA, {})
-    begin, total = 8 + length, path.stat().st_size
-    found = {}
-    for name, one in sorted(content.items(), key=lambda item: item[1]["data_offsets"]):
-        first, last = one["data_offsets"]
-        if begin + last > total:
-            raise InputError(f"{path}: is cut short; copy the base again")
-        found[name] = Stored(path, one["dtype"], tuple(one["shape"]), begin + first, last - first)
+        metadata = content.pop(METADATA, {})
+        begin, end = 8 + length, 0
+        found = {}
+        for name, one in sorted(content.items(), key=lambda item: item[1]["data_offsets"]):
+            start, end = one["data_offsets"]
+            shape = tuple(one["shape"])
+            found[name] = Stored(path, one["dtype"], shape, begin + start, end - start)
+    except (*DAMAGES, struct.error, MemoryError, OverflowError) as error:
+        raise InputError(f"{path}: cannot be read ({error!r}); copy the base again") from error
+    if begin + end > path.stat().st_size:
+        raise InputError(f"{path}: is cut short; copy the base again")
     return found, metadata
 
 

@@ -1,7 +1,8 @@
 """A base as it lies in its files: which tensors, in which, and which are its table and its head."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 
 from adept_llm.base.loading import base_folder
 from adept_llm.base.memory import meta_model
-from adept_llm.base.table import INDEX, WEIGHTS
+from adept_llm.base.weight_files import INDEX, WEIGHTS, shard_names
 from adept_llm.errors import InputError
-from adept_llm.export.safetensors_files import Stored, read_header
+from adept_llm.export.safetensors_files import Stored, read_header, row_blocks
+
+BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,14 @@ class StoredBase:
         GPT-2's files of old leave out a prefix, GPT-NeoX's call the head embed_out.
 
         Raises:
-            InputError: for a shard that is missing or damaged.
+            InputError: for a shard that is missing or damaged, or a damaged index.
         """
         whole, index = folder / WEIGHTS, folder / INDEX
-        if index.is_file():
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        elif whole.is_file():
-            names = [WEIGHTS]
+        # transformers takes the whole file too; beside it an index of older shards may be left
+        if whole.is_file():
+            names: Sequence[str] = [WEIGHTS]
+        elif index.is_file():
+            names = shard_names(index)
         else:
             return None
         if missing := [name for name in names if not (folder / name).is_file()]:
@@ -60,10 +64,15 @@ class StoredBase:
             return None
         return cls(folder, config, files, table, head)
 
-    @property
+    @cached_property
     def tied(self) -> bool:
-        """Whether its head is the table itself."""
-        return bool(self.config.tie_word_embeddings)
+        """Whether its head is the table itself.
+
+        As transformers 5 has it: where the files hold another head, that one is run, whatever
+        config.json says.
+        """
+        head, table = self.tensor(self.head), self.stored_table
+        return bool(self.config.tie_word_embeddings) and (head is None or _equal(head, table))
 
     @property
     def stored_table(self) -> Stored:
@@ -88,6 +97,13 @@ class StoredBase:
     def tensor(self, name: str) -> Stored | None:
         """A tensor by name."""
         return next((each[name] for each in self.files.values() if name in each), None)
+
+
+def _equal(one: Stored, other: Stored) -> bool:
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and all(
+        torch.equal(one.rows(*span), other.rows(*span))
+        for span in row_blocks(one.shape[0], BLOCK_ROWS)
+    )
 
 
 def _name_of(model: nn.Module, layer: nn.Module) -> str:

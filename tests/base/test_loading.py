@@ -1,6 +1,7 @@
 """The frozen base: in its stored type, or in 4 and 8 bits; refused before weights are read."""
 
 import json
+from fnmatch import fnmatch
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import transformers
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.adapters.frozen_table import root_mean_square, whole
 from adept_llm.base.loading import (
+    base_folder,
     check_context,
     load_config,
     load_model,
@@ -178,6 +180,18 @@ def test_one_revision_is_asked_for_configuration_weights_and_tokenizer(monkeypat
         ("AutoModelForCausalLM", str(MODEL), "0123abc"),
         ("AutoTokenizer", str(MODEL), "4567def"),
     ]
+
+
+def test_a_base_of_the_hub_comes_with_its_terms(tmp_path, monkeypatch):
+    """A merged folder has to carry them, under whatever ending."""
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download",
+        lambda name, **options: asked.extend(options["allow_patterns"]) or tmp_path,
+    )
+    assert base_folder("user/base") == tmp_path
+    for name in ("LICENSE", "NOTICE.txt", "USE_POLICY.md", "tokenizer.model"):
+        assert any(fnmatch(name, pattern) for pattern in asked), name
 
 
 def test_rms_of_a_table_does_not_depend_on_the_slabs():

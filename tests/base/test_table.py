@@ -47,6 +47,18 @@ def test_a_table_in_one_of_several_files(tmp_path):
     assert torch.equal(read_table(str(tmp_path), None, table), weight)
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["{", "{}", "[]", '{"weight_map": 1}', '{"weight_map": {"a": []}}', '{"weight_map": {"a": 1}}'],
+)
+def test_a_damaged_index_is_refused(tmp_path, content):
+    """In one line, of any form of damage."""
+    _, table = saved(tmp_path / "whole", "llama")
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(InputError, match=r"^\S*index.json: is damaged .*; copy the base again$"):
+        read_table(str(tmp_path), None, table)
+
+
 def test_another_table_no_file_and_a_damaged_one_are_refused(tmp_path):
     _, table = saved(tmp_path, "llama")
     for other in (replace(table, rms=table.rms * 1.01), replace(table, vocab_size=95)):

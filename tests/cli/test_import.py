@@ -33,6 +33,15 @@ def test_an_imported_adapter_is_the_one_that_load_adapter_reads(tmp_path):
     assert tuned.config.method == "adept" and tuned.table.rms == layers[0].table.rms
 
 
+def test_a_base_that_the_adapter_names_and_is_gone_is_told_so(tmp_path, capsys):
+    """The user named none."""
+    (tmp_path / "theirs").mkdir()
+    written(tmp_path / "theirs", "PROMPT_TUNING", {}, base_model_name_or_path=str(tmp_path / "b"))
+    assert import_(tmp_path / "theirs", tmp_path / "in") == 2
+    error = capsys.readouterr().err
+    assert f"(the adapter {tmp_path / 'theirs'} names it)" in error and error.count("\n") == 1
+
+
 def test_what_cannot_be_imported_is_one_line_and_leaves_nothing(tmp_path, capsys):
     write_base(tmp_path / "base")
     for name in ("theirs", "own", "t5", "other"):

@@ -4,19 +4,25 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
-from adept_llm import AdeptConfig, save_adapter
+from adept_llm import AdeptConfig, InputError, save_adapter
 from adept_llm.cli.main import main
 from adept_llm.data.example import Example, asked
 from adept_llm.data.templates import render
 from adept_llm.demo import MODEL
 from adept_llm.export.chat_forms import go_template, jinja_template
+from adept_llm.export.gguf import write_gguf
 from adept_llm.export.llama_cpp import PACKAGE, VERSION
+from adept_llm.export.options import ExportOptions
+from adept_llm.tuned import Tuned
+from tests.builders import CONFIGS
 from tests.export.test_merged import base_in
 
 CHATML = (
@@ -91,6 +97,30 @@ def test_a_chat_template_is_taken_apart_for_ollama():
     assert go_template("chat", tokenizer) is None
 
 
+FOLDED = (
+    "{% set told = messages[0]['role'] == 'system' %}{% for m in messages %}"
+    "{% if m['role'] == 'user' %}{{ '<s>[INST] ' }}{% if told and loop.index == 2 %}"
+    "{{ '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' }}{% endif %}"
+    "{{ m['content'] + ' [/INST]' }}{% elif m['role'] == 'assistant' %}"
+    "{{ ' ' + m['content'] + '</s>' }}{% endif %}{% endfor %}"
+)
+
+
+def test_a_system_s_text_within_the_user_s_turn_is_written_there_for_ollama():
+    """As Llama 2 has it: the first turn holds both, with nothing of how it was found."""
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    tokenizer.chat_template = FOLDED
+    assert go_template("chat", tokenizer) == (
+        '{{ $first := true }}{{ range .Messages }}{{ if eq .Role "user" }}'
+        "{{ if not $first }}<s>[INST] {{ .Content }} [/INST]{{ else if $.System }}"
+        "<s>[INST] <<SYS>>\n{{ $.System }}\n<</SYS>>\n\n{{ .Content }} [/INST]"
+        "{{ else }}<s>[INST] {{ .Content }} [/INST]{{ end }}{{ $first = false }}"
+        '{{ else if eq .Role "assistant" }} {{ .Content }}</s>{{ end }}{{ end }}'
+    )
+    tokenizer.chat_template = FOLDED.replace("loop.index == 2", "loop.last")  # as Mistral
+    assert go_template("chat", tokenizer) is None
+
+
 STUB = """
 import json, pathlib, sys
 folder, out = pathlib.Path(sys.argv[1]), sys.argv[sys.argv.index("--outfile") + 1]
@@ -157,6 +187,59 @@ def test_the_converter_reads_the_base_s_own_pieces(tmp_path, converter, sentence
     told = (tmp_path / "out" / "Modelfile").read_text()
     assert f'TEMPLATE """{start}{{{{ if .System' in told and "FROM ./model.gguf" in told
     assert start in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(torch.float32, "f32"), (torch.float16, "f16")])
+def test_without_a_dtype_in_the_config_the_files_say_it(
+    tmp_path, converter, sentencepiece, dtype, kind
+):
+    """Else float32 weights lose half their bits in the file."""
+    base_in(tmp_path, dtype=dtype)
+    path = tmp_path / "base" / "config.json"
+    content = json.loads(path.read_text())
+    del content["dtype"]
+    path.write_text(json.dumps(content))
+    assert export(tmp_path, converter) == 0
+    assert json.loads((tmp_path / "out" / "model.gguf").read_text())["kind"] == kind
+
+
+def test_without_a_prompt_chat_is_written_as_rows_are_all_the_same(
+    tmp_path, converter, sentencepiece
+):
+    """Else a server would write it by the base's chat template, or by one of its own."""
+    base_in(tmp_path, config=replace(CONFIGS["adept"], num_virtual_tokens=0))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(tmp_path / "base")
+    assert export(tmp_path, converter) == 0
+    given = json.loads((tmp_path / "out" / "model.gguf").read_text())
+    assert given["template"] == jinja_template("plain", None) and "false" not in given
+    assert "chat_template" not in given["tokenizer_config.json"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "as the adapter was trained on them: a" in card and "virtual tokens:" not in card
+
+
+def test_a_chat_without_a_template_is_refused_before_weights_are_read(tmp_path, monkeypatch):
+    """The base may have lost it since the run."""
+    base_in(tmp_path)
+    monkeypatch.setattr("adept_llm.export.gguf.write_hf", lambda *_, **__: pytest.fail("merged"))
+    monkeypatch.setattr("adept_llm.export.gguf.find_llama_cpp", lambda given: given)
+    (tmp_path / "out").mkdir()
+    tuned = Tuned.open(tmp_path / "adapter", template="chat")
+    with pytest.raises(InputError, match="base has no chat template"):
+        write_gguf(tuned, ExportOptions(tmp_path / "out"), tmp_path / "out")
+
+
+def test_a_disk_that_holds_the_model_once_is_refused(
+    tmp_path, converter, sentencepiece, capsys, monkeypatch
+):
+    """The merged folder and the file that is made of it lie there at the same time."""
+    base_in(tmp_path)
+    size = (tmp_path / "base" / "model.safetensors").stat().st_size
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2 * size))
+    assert export(tmp_path, converter) == 2
+    assert "the model needs" in capsys.readouterr().err
 
 
 def test_what_cannot_be_converted_leaves_nothing(

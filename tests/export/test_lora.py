@@ -15,6 +15,7 @@ from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.export.places import free_places
 from tests.builders import ARCHITECTURES, COMMON, CONFIGS
+from tests.export.test_merged import store_head
 
 TEXT = "The soup was stale."
 FP32 = torch.float32
@@ -149,6 +150,17 @@ def test_a_tied_base_is_extended_even_where_it_has_rows(tmp_path):
     assert not table[len(old) :].any() and len(table) - len(old) >= 128
 
 
+def test_a_head_of_its_own_is_kept_though_the_config_ties_it(tmp_path):
+    """On an extended base whose config.json says so, for programs that would tie the base's own."""
+    write_base(tmp_path / "base", "llama-tied", further=8)
+    store_head(tmp_path / "base")
+    model = write_adapter(tmp_path / "base", tmp_path / "adapter")
+    assert export(tmp_path / "adapter", tmp_path / "out") == 0
+    assert base_of(tmp_path / "out") == str(tmp_path / "out" / "base")
+    words = get_adapter(model).table.vocab_size
+    check_same(model, loaded(tmp_path / "out"), tmp_path / "out", words)
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """Two tasks of different m on one extended base, and a third without a prompt."""
@@ -251,7 +263,8 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(tmp_path, capsys, shar
         ((tmp_path / "long", out, "--extended_base", extended), "the adapter needs 300"),
         ((b, out, "--extended_base", folder / "base"), "has no weights with a table and a head"),
         ((b, out, "--extended_base", tmp_path / "bare"), "lacks <|adept_0|>.. behind"),
-        ((b, out, "--extended_base", tmp_path / "none"), "none"),
+        ((b, out, "--extended_base", "nowhere"), "extended_base: nowhere is no folder here"),
+        ((b, out, "--extended_base", folder), f"extended_base: {folder} has no config.json"),
     ]:
         assert said in refused(capsys, *argv)
     assert not out.exists() and not list(tmp_path.glob(".out*"))

@@ -9,30 +9,46 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from adept_llm import get_adapter, inject_adapter, merge_adapter, save_adapter
+from adept_llm import get_adapter, inject_adapter, load_adapter, merge_adapter, save_adapter
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
+from adept_llm.tuned import Tuned
 from tests.builders import ARCHITECTURES, COMMON, CONFIGS
 
 TEXT = "The soup was stale."
+FP32, ADEPT = torch.float32, CONFIGS["adept"]
 
 
-def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB", method="adept"):
+def base_in(folder, name="llama-tied", dtype=torch.float16, shard_size="50GB", config=ADEPT):
     """A small base with the demo's tokenizer, in a folder; its adapter in another."""
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     kind, changes = ARCHITECTURES[name]
     torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **{**COMMON, **changes, "vocab_size": len(tokenizer)})
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    sizes = {**COMMON, **changes, "vocab_size": len(tokenizer)}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes), dtype=dtype)
     model.save_pretrained(folder / "base", max_shard_size=shard_size)
     tokenizer.save_pretrained(folder / "base")
     model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype)
-    model = inject_adapter(model, CONFIGS[method])
+    model = inject_adapter(model, config)
     with torch.no_grad():
         for value in get_adapter(model).trained_parameters().values():
             value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
     save_adapter(model, folder / "adapter")
     return model
+
+
+def store_head(base):
+    """A head that is not the table, in the base's last file, though its config.json ties it."""
+    path = sorted(base.glob("model*.safetensors"))[-1]
+    config = json.loads((base / "config.json").read_text())
+    shape = (config["vocab_size"], config["hidden_size"])
+    head = 0.2 * torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    save_file({**load_file(path), "lm_head.weight": head}, path, metadata={"format": "pt"})
+    index = base / "model.safetensors.index.json"
+    if index.is_file():
+        content = json.loads(index.read_text())
+        content["weight_map"]["lm_head.weight"] = path.name
+        index.write_text(json.dumps(content))
 
 
 def merge(folder, *more):
@@ -86,6 +102,23 @@ def test_what_is_written_file_by_file_is_what_is_merged_in_memory(tmp_path, name
         assert index["metadata"]["total_size"] == sum(sizes)
 
 
+@pytest.mark.parametrize("shards_stay", [False, True])
+def test_an_index_that_was_left_beside_the_whole_file_is_not_read(tmp_path, shards_stay):
+    """Else a folder that was saved anew is refused, or merged from the weights it had before."""
+    base_in(tmp_path, "llama", shard_size="20KB")
+    old = {path: path.read_bytes() for path in (tmp_path / "base").glob("model*.safetensors*")}
+    model = base_in(tmp_path, "llama", dtype=torch.bfloat16)
+    for path, content in old.items():
+        if shards_stay or path.suffix == ".json":
+            path.write_bytes(content)
+    assert merge(tmp_path) == 0
+    expected, _ = merge_adapter(model, AutoTokenizer.from_pretrained(MODEL))
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
+    assert found.dtype == torch.bfloat16
+    assert_same(found.state_dict(), expected)
+    assert not (tmp_path / "merged" / "model.safetensors.index.json").exists()
+
+
 def test_the_tokenizer_writes_p_and_other_programs_find_their_files(tmp_path):
     """tokenizer.model, with the ids of what it lacks; licences; and a class that keeps P."""
     base_in(tmp_path)
@@ -137,6 +170,25 @@ def test_a_tied_head_that_is_stored_all_the_same_is_written_once(tmp_path):
     assert_same(found, expected)
 
 
+@pytest.mark.parametrize("more", [(), ("--dtype", "float32")])
+@pytest.mark.parametrize(("name", "shard_size"), [("llama-tied", "50GB"), ("gemma3", "20KB")])
+def test_a_head_of_its_own_is_kept_though_the_config_ties_it(tmp_path, name, shard_size, more):
+    """transformers runs it; with the table in its place the merged model would say other words."""
+    base_in(tmp_path, name, FP32, shard_size)
+    store_head(tmp_path / "base")
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=FP32)
+    model = load_adapter(stock.eval(), tmp_path / "adapter")
+    assert merge(tmp_path, *more) == 0
+    assert json.loads((tmp_path / "base" / "config.json").read_text())["tie_word_embeddings"]
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").eval()
+    assert not found.config.tie_word_embeddings
+    ids = AutoTokenizer.from_pretrained(tmp_path / "merged")(TEXT, return_tensors="pt").input_ids
+    with torch.no_grad():
+        expected = model(ids).logits
+        words = expected.shape[-1]
+        assert torch.allclose(found(ids).logits[..., :words], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_added_tokens_of_the_base_stay(tmp_path):
     """A converter that reads the file would else lose them."""
     base_in(tmp_path)
@@ -156,6 +208,44 @@ def test_the_card_says_what_it_is(tmp_path):
     assert "5 trained virtual tokens" in card and "| validation" not in card
 
 
+@pytest.mark.parametrize("more", [(), ("--dtype", "float32")])
+def test_how_the_base_generates_is_kept_as_it_is_written(tmp_path, more):
+    """Many bases have a temperature without do_sample, for which transformers refuses to save."""
+    base_in(tmp_path)
+    given = {"temperature": 0.6, "top_p": 0.9, "eos_token_id": [2, 3], "suppress_tokens": [7]}
+    (tmp_path / "base" / "generation_config.json").write_text(json.dumps(given))
+    assert merge(tmp_path, *more) == 0
+    first = len(AutoTokenizer.from_pretrained(MODEL))
+    found = json.loads((tmp_path / "merged" / "generation_config.json").read_text())
+    assert found == given | {"suppress_tokens": [7, *range(first, first + 5)]}
+
+
+def test_a_damaged_generation_config_is_one_line(tmp_path, capsys, monkeypatch):
+    """And is found before weights are copied."""
+    base_in(tmp_path)
+    monkeypatch.setattr("adept_llm.export.merged.write_weights", lambda *_: pytest.fail("copied"))
+    capsys.readouterr()
+    for content in ("{", "[1]"):
+        (tmp_path / "base" / "generation_config.json").write_text(content)
+        assert merge(tmp_path) == 2
+        error = capsys.readouterr().err
+        assert "generation_config.json: is damaged" in error and error.count("\n") == 1
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--dtype", "float32")])
+def test_a_tokenizer_larger_than_the_table_is_refused_first(tmp_path, capsys, monkeypatch, more):
+    """Not when all weights are read or written."""
+    base_in(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    tokenizer.add_tokens(["<more>"])
+    tokenizer.save_pretrained(tmp_path / "base")
+    monkeypatch.setattr("adept_llm.export.merged.write_weights", lambda *_: pytest.fail("copied"))
+    monkeypatch.setattr(Tuned, "load_base", lambda _: pytest.fail("loaded"))
+    assert merge(tmp_path, *more) == 2
+    assert f"tokenizer: has {len(tokenizer)} tokens, the table" in capsys.readouterr().err
+
+
 def test_a_missing_shard_and_a_full_disk_leave_nothing(tmp_path, capsys, monkeypatch):
     """One line each."""
     base_in(tmp_path, shard_size="20KB")
@@ -173,6 +263,17 @@ def test_a_missing_shard_and_a_full_disk_leave_nothing(tmp_path, capsys, monkeyp
     assert f"lacks its shard {shard.name}" in capsys.readouterr().err
     assert not (tmp_path / "merged").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base"]
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_a_damaged_index_is_one_line_and_leaves_nothing(tmp_path, capsys, content):
+    base_in(tmp_path, shard_size="20KB")
+    (tmp_path / "base" / "model.safetensors.index.json").write_text(content)
+    capsys.readouterr()
+    assert merge(tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "index.json: is damaged" in error and error.count("\n") == 1
+    assert not (tmp_path / "merged").exists()
 
 
 @pytest.mark.parametrize("form", ["hf", "gguf", "lora"])

@@ -2,6 +2,7 @@
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from adept_llm.cli.main import main
 from adept_llm.compat.cache import NEWER
 from adept_llm.compat.transformers import cache_argument
 from adept_llm.demo import MODEL
+from adept_llm.tuned import Tuned
 from tests.builders import CONFIGS
 from tests.export.test_lora import FP32, TEXT, asked, write_adapter, write_base
 
@@ -90,6 +92,19 @@ def test_a_method_with_an_offset_is_sent_to_lora(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "has no offset, which adept has; take --format lora" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_base_by_a_relative_path_is_found_from_elsewhere(tmp_path, monkeypatch):
+    """In what is exported and imported; PEFT and the commands here may run in any folder."""
+    monkeypatch.chdir(tmp_path)
+    write_base(Path("base"))
+    write_adapter(Path("base"), Path("adapter"), CONFIGS["prompt_tuning"])
+    for words in ("export adapter --format peft --output_dir out --model_name_or_path base",
+                  "import out --output_dir in --model_name_or_path base"):  # fmt: skip
+        assert main(words.split()) == 0
+    monkeypatch.chdir(tmp_path / "out")
+    named = json.loads(Path("adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == Tuned.open(tmp_path / "in").name_or_path == str(tmp_path / "base")
 
 
 def test_the_folder_names_the_base_and_its_sizes(tmp_path):

@@ -1,5 +1,7 @@
 """Files that are copied piece by piece, read back by the library."""
 
+import struct
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -65,6 +67,21 @@ def test_what_is_damaged_is_named(tmp_path):
     stored, _ = read_header(tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="holds a table in I8"):
         stored["int"].rows(0, 1)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["[]", "1", '{"a": 1}', '{"a": {"dtype": "F32"}}', '{"a": []}',
+     '{"a": {"dtype": "F32", "shape": 1, "data_offsets": [0, 4]}}',
+     '{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}',
+     '{"a": {"dtype": "F32", "shape": [1], "data_offsets": "x"}}'],
+)  # fmt: skip
+def test_a_header_of_another_form_is_damaged(tmp_path, header):
+    """Else it is a traceback."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(8))
+    with pytest.raises(InputError, match="x.safetensors: cannot be read .*copy the base again"):
+        read_header(path)
 
 
 def test_pieces_that_are_not_the_whole_tensor_are_a_mistake_of_ours(tmp_path):
