@@ -112,7 +112,7 @@ def check_arguments(plan: SweepPlan) -> list[Parsed]:
     parsed = []
     for setting in [*(others or [first]), *(first | dict(one) for one in plan.settings)]:
         run = Run.of(plan, setting, plan.search_seeds[0], plan.final, "check")
-        parsed.append(parse(KINDS, [*run.words, "--output_dir", str(run.folder)], settle))
+        parsed.append(parse(KINDS, run.arguments(), settle))
     return parsed
 
 

@@ -74,10 +74,13 @@ class Run:
     def arguments(self) -> list[str]:
         """Words of its command line; a checkpoint is gone on from, other leftovers are not."""
         resumes = any(self.folder.glob("checkpoint-*"))
-        how = (
-            ["--resume_from_checkpoint", "auto"] if resumes else ["--overwrite_output_dir", "true"]
-        )
-        return [*self.words, "--output_dir", str(self.folder), *how]
+        # both, because a recipe may hold either, and they exclude each other
+        how = {
+            "resume_from_checkpoint": "auto" if resumes else "",
+            "overwrite_output_dir": str(not resumes).lower(),
+        }
+        words = [f"--{name}={value}" for name, value in how.items()]
+        return [*self.words, "--output_dir", str(self.folder), *words]
 
     def is_finished(self) -> bool:
         """Whether it has results, by these very arguments.

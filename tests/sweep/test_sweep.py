@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from adept_llm.cli.main import main
+from adept_llm.cli.parsing import parse
 from adept_llm.cli.sweep import read_plan, to_mapping
+from adept_llm.cli.train import KINDS, settle
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
 from adept_llm.sweep.launchers import LocalLauncher, SlurmLauncher, end
@@ -271,6 +273,20 @@ def test_settings_are_checked_before_a_run_is_started(capsys, tmp_path, rows):
     assert (
         capsys.readouterr().err == "error: arguments: the following arguments are required: FILE\n"
     )
+
+
+@pytest.mark.parametrize("held", ["resume_from_checkpoint: auto", "overwrite_output_dir: true"])
+def test_a_recipe_may_say_what_becomes_of_an_older_run(held, rows, tmp_path):
+    """The sweep says it itself; the two words refused each other in every run of such a recipe."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"{held}\n")
+    arguments = {**real_plan(rows, tmp_path).arguments, "recipe": str(recipe)}
+    run = Run.of(real_plan(rows, tmp_path, arguments=arguments), {}, 0, {}, "search")
+    *_, fresh, _ = parse(KINDS, run.arguments(), settle)
+    assert (fresh.resume_from_checkpoint or None, fresh.overwrite_output_dir) == (None, True)
+    (run.folder / "checkpoint-1").mkdir(parents=True)
+    *_, resumed, _ = parse(KINDS, run.arguments(), settle)
+    assert (resumed.resume_from_checkpoint, resumed.overwrite_output_dir) == ("auto", False)
 
 
 def test_slurm_wants_its_scripts_and_sbatch(pretend, tmp_path, monkeypatch):
