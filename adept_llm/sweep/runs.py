@@ -27,11 +27,13 @@ class Run:
         folder: Its own, named by what sets it apart.
         words: Arguments of the command line, without the folder.
         program: What takes them.
+        metric: Without which it is of no use to the sweep; '' for none.
     """
 
     folder: Path
     words: tuple[str, ...]
     program: str
+    metric: str = ""
 
     @classmethod
     def of(
@@ -79,7 +81,7 @@ class Run:
             "resume_from_checkpoint": "auto" if resumes else "",
             "overwrite_output_dir": str(not resumes).lower(),
         }
-        words = [f"--{name}={value}" for name, value in how.items()]
+        words = [word for name, value in how.items() for word in to_words(name, value)]
         return [*self.words, "--output_dir", str(self.folder), *words]
 
     def is_finished(self) -> bool:
@@ -138,8 +140,11 @@ class Run:
         return (self.error() or "").startswith("loss: ")
 
     def failed(self) -> bool:
-        """Whether it has no result, and the sweep none without it."""
-        return self.results() is None and not self.diverged()
+        """Whether it has no result, or not the one that is needed; the sweep has none then."""
+        results = self.results()
+        if results is None:
+            return not self.diverged()
+        return bool(self.metric) and self.metric not in results["after"]
 
     def __str__(self) -> str:
         """Its folder and its numbers, in a line."""
