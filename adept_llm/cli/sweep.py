@@ -6,6 +6,7 @@ Its file is described in docs/sweep.md. It may be stopped at any time: the same 
 """
 
 import os
+import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import fields
@@ -112,7 +113,10 @@ def launcher(parallel: int | None, slurm: str | None, concurrent: int | None = N
             raise InputError("concurrent: an array has a task for each run; leave it out")
         if parallel is not None:
             raise InputError("parallel: Slurm decides how many run; leave it out")
-        return SlurmLauncher(tuple(slurm.split()))
+        try:
+            return SlurmLauncher(tuple(shlex.split(slurm)))
+        except ValueError as error:
+            raise InputError(f"slurm: a quotation is not closed in {slurm} ({error})") from error
     if parallel is not None and parallel < 1:
         raise InputError(f"parallel: {parallel} runs none; give 1 or more")
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")

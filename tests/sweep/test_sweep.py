@@ -15,7 +15,7 @@ import pytest
 
 from adept_llm.cli.main import main
 from adept_llm.cli.parsing import parse
-from adept_llm.cli.sweep import format_outcome, read_plan, to_mapping
+from adept_llm.cli.sweep import format_outcome, launcher, read_plan, to_mapping
 from adept_llm.cli.sweep_arguments import check_arguments, metrics_of
 from adept_llm.cli.train import KINDS, settle
 from adept_llm.demo import MODEL
@@ -364,3 +364,18 @@ def test_slurm_wants_its_scripts_and_sbatch(pretend, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="there is no slurm/sweep.sbatch"):
         sweep(plan, SlurmLauncher())
     assert not (tmp_path / "out").exists()
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "sweep.sbatch").touch()
+    broken = SweepPlan("out", {"prompt_init_text": ["a", "b\n"]})
+    with pytest.raises(InputError, match=r"an argument of .* has a line break.*'b\\n'"):
+        sweep(broken, SlurmLauncher())
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_sbatch_may_be_quoted():
+    """A comment or a feature list holds spaces."""
+    assert launcher(None, "--comment='a b' --time=60") == SlurmLauncher(
+        ("--comment=a b", "--time=60")
+    )
+    with pytest.raises(InputError, match="slurm: a quotation is not closed in --comment='a"):
+        launcher(None, "--comment='a b")
