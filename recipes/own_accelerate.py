@@ -1,6 +1,7 @@
 """ADePT on many GPUs: accelerate launch recipes/own_accelerate.py BASE ROWS.jsonl OUTPUT_DIR.
 
-The loss is the mean over the target tokens of all processes, as it would be on one.
+The loss is the mean over the target tokens of all processes. Each takes 16 rows a step, and where
+an epoch's rows do not suffice for all, Accelerate gives some of them twice (even_batches).
 """
 
 import argparse

@@ -1,4 +1,8 @@
-"""ADePT as a LightningModule: python recipes/own_lightning.py BASE ROWS.jsonl OUTPUT_DIR."""
+"""ADePT as a LightningModule: python recipes/own_lightning.py BASE ROWS.jsonl OUTPUT_DIR.
+
+On one device: over several, the loss is a mean of means and each process would save. For those see
+own_accelerate.py.
+"""
 
 import argparse
 from typing import Any
@@ -54,7 +58,9 @@ def main(base: str, rows: str, output_dir: str, epochs: int = 2) -> None:
     batches = DataLoader(
         examples, batch_size=16, shuffle=True, collate_fn=adept_llm.make_batcher(model)
     )
-    trainer = lightning.Trainer(max_epochs=epochs, default_root_dir=output_dir, logger=False)
+    trainer = lightning.Trainer(
+        max_epochs=epochs, default_root_dir=output_dir, logger=False, devices=1
+    )
     trainer.fit(Tuning(model), batches)
     adept_llm.save_adapter(model, output_dir)
 

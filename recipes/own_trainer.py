@@ -15,6 +15,7 @@ import adept_llm
 def main(base: str, rows: str, output_dir: str, steps: int = 200, resume: bool = False) -> Trainer:
     """Tune on all rows but the last tenth, which chooses the best checkpoint."""
     tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # Llama-2 and GPT-2 have none
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     model = adept_llm.inject_adapter(
         model, adept_llm.AdeptConfig("adept", num_virtual_tokens=20, bottleneck_size=39)
@@ -27,7 +28,7 @@ def main(base: str, rows: str, output_dir: str, steps: int = 200, resume: bool =
         }
         for e in encoder.encode_all(adept_llm.read_instructions(rows))[0]
     ]
-    held_out = len(data) // 10
+    held_out = max(1, len(data) // 10)
     trainer = Trainer(
         model=model,
         args=TrainingArguments(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,21 @@ def test_lightning_trains_it_and_keeps_small_checkpoints(rows, tmp_path):
     assert state and all(".offset." in name or ".prompt." in name for name in state)
 
 
+def test_lightning_takes_one_device(rows, tmp_path, monkeypatch):
+    """Of several GPUs it would take all, and each process would write the adapter."""
+    lightning = pytest.importorskip("lightning")
+    given = {}
+
+    def trainer(**arguments):
+        given.update(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lightning, "Trainer", trainer)
+    with pytest.raises(KeyboardInterrupt):
+        recipe("own_lightning").main(str(MODEL), str(rows), str(tmp_path))
+    assert given["devices"] == 1
+
+
 def test_stock_trainer_saves_resumes_and_takes_the_best(rows, tmp_path):
     """It died at its first save; now each file it writes is the adapter's."""
     own_trainer = recipe("own_trainer")
@@ -131,6 +147,23 @@ def test_stock_trainer_saves_resumes_and_takes_the_best(rows, tmp_path):
         for log in (whole, again.state.log_history)
     ]
     assert ends[1] == pytest.approx(ends[0], rel=1e-3)
+
+
+def test_stock_trainer_takes_few_rows_and_a_tokenizer_without_padding(rows, tmp_path):
+    """Nine rows left none to train on; Llama-2's tokenizer was refused by the collator."""
+    from transformers import AutoTokenizer
+
+    base = tmp_path / "base"
+    shutil.copytree(MODEL, base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(base)
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(rows.read_text().splitlines(keepends=True)[:9]))
+    trainer = recipe("own_trainer").main(str(base), str(few), str(tmp_path / "out"), steps=4)
+    assert AutoTokenizer.from_pretrained(base).pad_token is None
+    assert (len(trainer.train_dataset), len(trainer.eval_dataset)) == (8, 1)
+    assert trainer.state.global_step == 4
 
 
 def test_sft_trainer_trains_with_the_virtual_tokens(rows, tmp_path, monkeypatch):

@@ -29,7 +29,19 @@ class Entry(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a name that is given twice, of which YAML takes the last without a word."""
+    """Refuses a name that is given twice, of which YAML takes the last without a word.
+
+    And a value that is not what it looks like, such as the date 2024-13-45, by its line.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:
+            line, kind = node.start_mark.line + 1, node.tag.rpartition(":")[2]
+            raise yaml.YAMLError(
+                f"line {line}: {repr(node.value)[:40]} is no {kind} ({error}); put text in quotes"
+            ) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
@@ -87,7 +99,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter of JSON, also for 5000 digits
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected lines 'argument: value'")

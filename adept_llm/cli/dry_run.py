@@ -17,7 +17,7 @@ class DryRunArguments:
 
     dry_run: bool = field(
         default=False,
-        metadata={"help": "read and tokenise the rows, tell the steps, write nothing"},
+        metadata={"help": "tokenise the rows, tell the steps, leave output_dir alone"},
     )
 
 

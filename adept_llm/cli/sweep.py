@@ -6,6 +6,7 @@ Its file is described in docs/sweep.md. It may be stopped at any time: the same 
 """
 
 import os
+import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import fields
@@ -16,10 +17,10 @@ import torch
 
 from adept_llm.cli.argument_files import read_mapping
 from adept_llm.cli.columns import format_columns
-from adept_llm.cli.parsing import check_writable, parse
+from adept_llm.cli.parsing import check_writable
 from adept_llm.cli.plain_parser import PlainParser
-from adept_llm.cli.train import KINDS, settle
-from adept_llm.cli.train_together import Parsed, check_alike
+from adept_llm.cli.sweep_arguments import check_arguments
+from adept_llm.cli.train_together import check_alike
 from adept_llm.errors import InputError
 from adept_llm.sweep.launchers import Launcher, LocalLauncher, SlurmLauncher
 from adept_llm.sweep.plan import SweepPlan
@@ -99,23 +100,6 @@ def to_mapping(words: Sequence[str]) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
-def check_arguments(plan: SweepPlan) -> list[Parsed]:
-    """Refuse what no run of the plan could begin with; what each argument's values come to.
-
-    Raises:
-        InputError: as `adept-llm train` does.
-    """
-    first = {name: values[0] for name, values in plan.search.items() if isinstance(values, list)}
-    others = [
-        first | {name: value} for name in first for value in plan.search[name] if value is not None
-    ]
-    parsed = []
-    for setting in [*(others or [first]), *(first | dict(one) for one in plan.settings)]:
-        run = Run.of(plan, setting, plan.search_seeds[0], plan.final, "check")
-        parsed.append(parse(KINDS, [*run.words, "--output_dir", str(run.folder)], settle))
-    return parsed
-
-
 def launcher(parallel: int | None, slurm: str | None, concurrent: int | None = None) -> Launcher:
     """Where the runs are computed: GPUs are dealt out, several runs to one where they must.
 
@@ -129,7 +113,10 @@ def launcher(parallel: int | None, slurm: str | None, concurrent: int | None = N
             raise InputError("concurrent: an array has a task for each run; leave it out")
         if parallel is not None:
             raise InputError("parallel: Slurm decides how many run; leave it out")
-        return SlurmLauncher(tuple(slurm.split()))
+        try:
+            return SlurmLauncher(tuple(shlex.split(slurm)))
+        except ValueError as error:
+            raise InputError(f"slurm: a quotation is not closed in {slurm} ({error})") from error
     if parallel is not None and parallel < 1:
         raise InputError(f"parallel: {parallel} runs none; give 1 or more")
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -141,7 +128,7 @@ def launcher(parallel: int | None, slurm: str | None, concurrent: int | None = N
 
 def format_outcome(plan: SweepPlan, outcome: Outcome) -> str:
     """All runs of the search by their setting, and the final ones in sum."""
-    lines = [search_table(plan, outcome.searched)] if outcome.searched else []
+    lines = [search_table(plan, outcome)] if outcome.searched else []
     if outcome.found.setting:
         chosen = ", ".join(f"{name} {value}" for name, value in outcome.found.setting.items())
         lines += [f"chosen of {outcome.found.tried} settings by {plan.metric}: {chosen}"]
@@ -153,15 +140,18 @@ def format_outcome(plan: SweepPlan, outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def search_table(plan: SweepPlan, searched: Sequence[Run]) -> str:
-    """A line for each run of the search, the best marked."""
-    best = min(searched, key=lambda run: run.value(plan.metric))
-    names = list((best.results() or {"after": {}})["after"])
+def search_table(plan: SweepPlan, outcome: Outcome) -> str:
+    """A line for each run of the search, those marked by which the setting was chosen."""
+    finished = filter(None, (run.results() for run in outcome.searched))
+    names = list(next(finished)["after"])
+    chosen = [Run.of(plan, outcome.found.setting, seed, {}, "") for seed in plan.search_seeds]
+    last = outcome.searched[-1].folder.parent
+    marked = {last / run.folder.name for run in chosen}
     rows = []
-    for run in searched:
+    for run in outcome.searched:
         results = run.results()
         numbers = [f"{results['after'][name]:.4f}" for name in names] if results else []
-        mark = "*" if run == best else ""
+        mark = "*" if run.folder in marked else ""
         cells = [*(numbers or ["failed"]), mark]
         name = f"{run.folder.parent.name}/{run.folder.name}"
         rows.append([name, *cells, *[""] * (len(names) + 1 - len(cells))])

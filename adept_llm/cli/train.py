@@ -164,7 +164,8 @@ def train_in(
         padded = why_padded(args, config, model_config, data.max_length)
         told = plan_rows(plan, padded, data.max_length, args.tokens_per_batch)
         say(args, format_columns(["dry run", ""], told))
-        say(args, "nothing was written; for its time, train --max_steps 20 and read tokens/s")
+        advice_on_time = "for its time, train --max_steps 20 and read tokens/s"
+        say(args, f"nothing was written to {folder}; {advice_on_time}")
         leave_together()
         return 0
 

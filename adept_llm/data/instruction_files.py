@@ -10,6 +10,7 @@ A file has one of three sets of columns, and no other column::
 """
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -230,6 +231,8 @@ def _text(row: Row, field: str) -> str:
         found = ", ".join(row.values) or "none"
         raise InputError(f"{row.where}: field {field!r} is missing; fields there: {found}")
     value = row.values[field]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{row.where}: field {field!r} is {value}; fill it or remove the row")
     if isinstance(value, bool | int | float):
         value = json.dumps(value)  # as it stands in a JSON file, and would stand in CSV
     if not isinstance(value, str):

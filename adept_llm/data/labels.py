@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+from unicodedata import category, is_normalized, normalize
 
 from adept_llm.data.example import Example
 from adept_llm.errors import InputError
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 MOST_LABELS = 20
 LEAST_SHARE = 0.9  # of rows with frequent answers: the others are then pointed at
 SHOWN = 3
-AROUND = " \t\r\n.,;:!?\"'()[]"
+AROUND = " .,;:!?\"'()[]"
 
 
 def label_set(examples: Iterable[Example]) -> tuple[str, ...]:
     """Find the labels if the targets look like those of a classification.
 
     They do if there are 2 to 20 distinct ones and each occurs at least twice, where spellings that
-    differ in case, white space or punctuation alone count as one.
+    differ in case, white space, punctuation or what is not seen alone count as one.
 
     Args:
         examples: The training examples.
@@ -56,8 +57,9 @@ def label_set(examples: Iterable[Example]) -> tuple[str, ...]:
         right = usual[words[rows[0].target]]
         raise InputError(
             f"{len(usual)} labels: {_list(sorted(usual.values()), every)}; {_places(rows, total)} "
-            f"{'differs' if total == 1 else 'differ'} in case, white space or punctuation alone: "
-            f"write {right!r} for {rows[0].target!r}, or another word if it is another label"
+            f"{'differs' if total == 1 else 'differ'} in case, white space, punctuation or "
+            f"the writing of an accent alone: write {_quoted(right)} for "
+            f"{_quoted(rows[0].target)}, or another word if it is another label"
         )
     return tuple(sorted(usual.values()))
 
@@ -139,9 +141,14 @@ def _list(labels: Iterable[str], counts: Counter[str]) -> str:
 
 def _places(shown: Sequence[Example], total: int) -> str:
     """Such as "1 row 'Good' (train.jsonl:7)"; of the first few rows of so many."""
-    named = ", ".join(f"{row.target!r} ({row.id})" for row in shown[:SHOWN])
+    named = ", ".join(f"{_quoted(row.target)} ({row.id})" for row in shown[:SHOWN])
     more = ", .." if total > SHOWN else ""
     return f"{total} row{'s' if total > 1 else ''} {named}{more}"
+
+
+def _quoted(label: str) -> str:
+    """As Python writes it; by its codes where an accent could stand in another way."""
+    return repr(label) if is_normalized("NFC", label) else ascii(label)
 
 
 def _word(label: str) -> str:
@@ -152,7 +159,10 @@ def _plain(target: str) -> str:
     """A target without case, and without white space and punctuation that change no label.
 
     Punctuation within a word stays, and marks that are the whole label: 'C', 'C++' and 'C#', or
-    '+' and '-', are different labels.
+    '+' and '-', are different labels. An accent may stand behind its letter or in it; what is not
+    seen, such as a zero-width space, is nothing. NFKC would go too far: x2 and x² look different.
     """
-    bare = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", target.casefold())
-    return bare.strip(AROUND) or target.strip()
+    letters = normalize("NFC", target.casefold())
+    seen = "".join(" " if one.isspace() else one for one in letters if category(one) != "Cf")
+    bare = re.sub(r"(?<=\w)[ _-]+(?=\w)", " ", seen)
+    return bare.strip(AROUND) or seen.strip() or target

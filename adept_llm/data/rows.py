@@ -13,6 +13,7 @@ from adept_llm.data.row import Listed, Row, Rows
 from adept_llm.errors import InputError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+MOST_CHARACTERS = 2**31 - 1  # of a field of CSV: of a C long on any machine; by default 131,072
 
 
 def read_rows(path: Path) -> Rows:
@@ -101,6 +102,7 @@ def _csv(path: Path) -> Rows:
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     lines = io.StringIO(decode(path.read_bytes(), str(path)), newline="")
+    csv.field_size_limit(MOST_CHARACTERS)
     reader = csv.reader(lines, strict=True)
     names: list[str] | None = None
     while True:
@@ -162,8 +164,29 @@ class Parquet(Rows):
 
     def read(self, indices: Sequence[int]) -> list[Row]:
         """As `Rows.read`."""
-        values = self._table.take(list(indices)).to_pylist()
+        import pyarrow
+
+        try:
+            values = self._table.take(list(indices)).to_pylist()
+        except UnicodeDecodeError as error:
+            if len(indices) > 1:  # one by one, to name the row
+                return [row for index in indices for row in self.read([index])]
+            where = f"{self._path} row {indices[0] + 1}"
+            raise InputError(f"{where}: {self._no_text(indices[0])}: not UTF-8") from error
+        except pyarrow.ArrowException as error:
+            line = " ".join(str(error).split())
+            raise InputError(f"{self._path}: cannot be read: {line}") from error
         return [
             Row(f"{self._path} row {index + 1}", f"{self._path.name}:{index + 1}", each)
             for index, each in zip(indices, values, strict=True)
         ]
+
+    def _no_text(self, index: int) -> str:
+        """The columns of a row that hold no text."""
+        found = []
+        for name in self._table.column_names:
+            try:
+                self._table[name][index].as_py()
+            except UnicodeDecodeError:
+                found.append(f"column {name!r}")
+        return ", ".join(found)

@@ -49,9 +49,12 @@ def few_shot(examples: Sequence[Example], shots: int, seed: int) -> list[Example
         by_class[place].append(index)
     for place in range(classes):
         if len(by_class[place]) < shots // classes:
+            labels = examples[0].labels
+            words = [word for n, word in enumerate(labels) if n * classes // len(labels) == place]
             raise InputError(
                 f"k_shot: {shots} examples of {classes} classes need {shots // classes} of each, "
-                f"but class {place} has {len(by_class[place])}; lower --k_shot"
+                f"and the rows have {len(by_class[place])} of {' and '.join(map(repr, words))}; "
+                "lower --k_shot"
             )
     chosen = {index for place in by_class for index in by_class[place][: shots // classes]}
     rest = [index for index in order if index not in chosen]

@@ -21,7 +21,8 @@ the instruction::
     ### Response:
 
 A conversation is written as lines under both, in alpaca in the place of the instruction; plain ends
-with 'Assistant:' instead of 'Answer:'::
+with 'Assistant:' instead of 'Answer:'. One user's message alone is no conversation here but an
+instruction, so that a file with conversations of one turn and of several takes both forms::
 
     System: {content}
     User: {content}

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Protocol
 
 from adept_llm.errors import InputError
 from adept_llm.files import write_files
+from adept_llm.sweep.grid_file import line_of
 from adept_llm.sweep.runs import OUTPUT_FILE, Run
 
 POLL = 0.2  # seconds
@@ -120,7 +120,7 @@ class SlurmLauncher:
         """Submit, and wait for the array's end.
 
         Raises:
-            InputError: where nothing can be submitted.
+            InputError: where nothing can be submitted; nothing is written then.
         """
         if not Path(SCRIPT).is_file():
             raise InputError(
@@ -130,9 +130,9 @@ class SlurmLauncher:
         if any(run.program != "train" for run in runs):
             raise InputError("slurm: only 'program: train' runs as an array")
         folder = runs[0].folder.parent
+        lines = [line_of(run.folder.name, run.words) for run in runs]
         for run in runs:
             run.prepare()
-        lines = [f"{shlex.join([run.folder.name, *run.words])}\n" for run in runs]
         write_files(folder, {GRID_FILE: "".join(lines).encode()})
         command = ["sbatch", "--wait", f"--array=0-{len(runs) - 1}", *self.options, SCRIPT]
         command += [str(folder), str(folder / GRID_FILE)]

@@ -136,6 +136,10 @@ class SweepPlan:
         elif len(set(map(str, values))) < len(values):
             raise InputError(f"{name}: {list(values)} holds a value twice")
 
+    def is_searched(self) -> bool:
+        """Whether there are several settings to choose from."""
+        return self.strategy == "random" or len(self.grid()) > 1
+
     def grid(self) -> list[Setting]:
         """All combinations, the last axis fastest; one empty setting where nothing varies."""
         products = [

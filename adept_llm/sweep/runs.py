@@ -27,11 +27,13 @@ class Run:
         folder: Its own, named by what sets it apart.
         words: Arguments of the command line, without the folder.
         program: What takes them.
+        metric: Without which it is of no use to the sweep; '' for none.
     """
 
     folder: Path
     words: tuple[str, ...]
     program: str
+    metric: str = ""
 
     @classmethod
     def of(
@@ -74,10 +76,13 @@ class Run:
     def arguments(self) -> list[str]:
         """Words of its command line; a checkpoint is gone on from, other leftovers are not."""
         resumes = any(self.folder.glob("checkpoint-*"))
-        how = (
-            ["--resume_from_checkpoint", "auto"] if resumes else ["--overwrite_output_dir", "true"]
-        )
-        return [*self.words, "--output_dir", str(self.folder), *how]
+        # both, because a recipe may hold either, and they exclude each other
+        how = {
+            "resume_from_checkpoint": "auto" if resumes else "",
+            "overwrite_output_dir": str(not resumes).lower(),
+        }
+        words = [word for name, value in how.items() for word in to_words(name, value)]
+        return [*self.words, "--output_dir", str(self.folder), *words]
 
     def is_finished(self) -> bool:
         """Whether it has results, by these very arguments.
@@ -135,8 +140,11 @@ class Run:
         return (self.error() or "").startswith("loss: ")
 
     def failed(self) -> bool:
-        """Whether it has no result, and the sweep none without it."""
-        return self.results() is None and not self.diverged()
+        """Whether it has no result, or not the one that is needed; the sweep has none then."""
+        results = self.results()
+        if results is None:
+            return not self.diverged()
+        return bool(self.metric) and self.metric not in results["after"]
 
     def __str__(self) -> str:
         """Its folder and its numbers, in a line."""

@@ -36,7 +36,7 @@ class Found(NamedTuple):
 
 def search(plan: SweepPlan, measure: Measure) -> Found:
     """Find the best setting of a plan; where there is one alone, nothing is run for it."""
-    if plan.strategy != "random" and len(plan.grid()) == 1:
+    if not plan.is_searched():
         return Found(plan.grid()[0], 1, ())
     steps = plan.rungs[0] if plan.rungs else None
     if plan.strategy == "neighbours":

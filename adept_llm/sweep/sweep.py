@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -48,7 +48,11 @@ def sweep(plan: SweepPlan, launch: Launcher) -> Outcome:
         more: Mapping[str, Any] = {} if steps is None else {"max_steps": steps}
         stage = "search" if steps is None else f"search-{steps}"
         runs = [
-            [Run.of(plan, one, seed, more, stage) for seed in plan.search_seeds] for one in settings
+            [
+                replace(Run.of(plan, one, seed, more, stage), metric=plan.metric)
+                for seed in plan.search_seeds
+            ]
+            for one in settings
         ]
         flat = [run for each in runs for run in each]
         compute(flat, launch)
@@ -78,7 +82,8 @@ def compute(runs: Sequence[Run], launch: Launcher) -> None:
     """Run those that are not finished. One whose loss diverges has no result, and is a result.
 
     Raises:
-        InputError: by the words of the first that ended in another way.
+        InputError: by the words of the first that ended in another way, or for a metric that it
+            did not measure.
     """
     missing = [run for run in runs if not run.is_finished()]
     if missing:
@@ -86,6 +91,7 @@ def compute(runs: Sequence[Run], launch: Launcher) -> None:
         launch(missing)
     for run in missing:
         if run.failed():
+            run.value(run.metric)  # refuses a metric that is not there
             why = run.error() or "ended without a result; the log in that folder may say why"
             raise InputError(f"{run.folder}: {why}")
 

@@ -160,6 +160,7 @@ class _Maker:
     reference: bool
 
     def __call__(self, row: Row) -> Example | None:
+        self.task.check_columns(row)
         if self.task.keep and not self.task.keep(row.values):
             return None
         return self.task.example(row, self.reference)

@@ -227,7 +227,7 @@ def test_output_that_cannot_be_written_is_told_before_weights_are_read(
 
 
 def test_write_whole_does_not_write_into_a_folder(tmp_path):
-    with pytest.raises(OSError):
+    with pytest.raises(InputError, match="cannot be written"):
         write_whole(tmp_path, b"x")
     assert not list(tmp_path.iterdir()) and not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))
 

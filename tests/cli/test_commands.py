@@ -168,5 +168,5 @@ def test_a_dry_run_tells_the_steps_and_leaves_nothing(rows, tmp_path, capsys, mo
     assert list(tmp_path.iterdir()) == []
     a_pass = -(-len((rows / "train.jsonl").read_text().splitlines()) // 16)
     assert f"70 of 16 rows, {a_pass} a pass" in out and "trained; memory about" in out
-    assert "nothing was written" in out and "validation: " in out
+    assert f"nothing was written to {tmp_path / 'out'};" in out and "validation: " in out
     assert ("not here: as asked" in out) != bare

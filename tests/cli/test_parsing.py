@@ -318,3 +318,16 @@ def test_a_list_in_a_file_may_look_like_an_entry(tmp_path):
     with pytest.raises(InputError, match="--c.d"):
         read(file)
     assert read(write(tmp_path / "run.yaml", "names: [a.b]\n"))[1].names == ["a.b"]
+
+
+@pytest.mark.parametrize(
+    "value", ["2024-13-45", '!!int "x"', '!!int ""', "!!bool x", '!!timestamp "x"', "9" * 5000]
+)
+def test_a_value_that_is_not_what_it_looks_like_is_told_by_its_line(tmp_path, value):
+    """In a file and on the command line; PyYAML lets the error of Python's own readers through."""
+    path = tmp_path / "run.yaml"
+    path.write_text(f"steps: 3\ntext: {value}\n")
+    with pytest.raises(InputError, match=r"run\.yaml: line 2: .* is no .*; put text in quotes"):
+        parse([Words], [str(path)])
+    with pytest.raises(InputError, match=r"arguments: --schedule\.a: line 1: .* is no "):
+        parse([Nested], ["--schedule.a", value])

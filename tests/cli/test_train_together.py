@@ -88,7 +88,7 @@ def test_a_sweep_comes_to_the_same(plan_in, tmp_path):
         names = {path.name for path in run.folder.iterdir()}
         assert names == {path.name for path in its.folder.iterdir()} | {OUTPUT_FILE}
         command = json.loads((run.folder / "run.json").read_text())["command"]
-        assert command[1:] == ["train", *run.words, "--output_dir", str(run.folder), *command[-2:]]
+        assert command[1:] == ["train", *run.words, "--output_dir", str(run.folder), *command[-4:]]
     files = [(each.final[0].folder / "predictions.jsonl").read_text() for each in (one, other)]
     answers = [[json.loads(line) for line in text.splitlines()] for text in files]
     for its, expected in zip(*answers, strict=True):

@@ -147,6 +147,14 @@ def test_numbers_and_booleans_are_read_as_from_csv(tmp_path):
     assert texts == [(one.input, one.target) for one in csv] == [("3", "true"), ("0.5", "12")]
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_no_answer(tmp_path, value):
+    """Pandas writes it where a cell is empty; the word would be learnt."""
+    (tmp_path / "d.jsonl").write_text(f'{{"prompt": "a", "completion": {value}}}\n')
+    with pytest.raises(InputError, match=r"d\.jsonl:1: field 'completion' is -?(nan|inf); fill it"):
+        read_instructions(tmp_path / "d.jsonl")
+
+
 def test_requests_may_name_an_adapter(tmp_path):
     rows = [{"prompt": "a", "adapter": "x/y"}, {"prompt": "b", "completion": "c"}]
     first, second = read_requests(write(tmp_path / "d.jsonl", rows))

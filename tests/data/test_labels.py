@@ -23,7 +23,9 @@ def test_labels_are_few_and_repeated():
     assert label_set([]) == ()
 
 
-@pytest.mark.parametrize("odd", ["Good", "good ", "GOOD.", "\ngood", '"good"'])
+@pytest.mark.parametrize(
+    "odd", ["Good", "good ", "GOOD.", "\ngood", '"good"', "good\u00a0", "good\u200b"]
+)
 def test_one_row_with_another_spelling_is_refused_with_the_fix(odd):
     """It would make a label of its own, or free text of the whole file, without a word."""
     rows = examples(*["good"] * 19, *["bad"] * 20, odd)
@@ -34,6 +36,13 @@ def test_one_row_with_another_spelling_is_refused_with_the_fix(odd):
     assert repr(odd) in line and "f:40" in line and "write 'good'" in line
 
 
+def test_an_accent_may_stand_in_one_way_only():
+    """Behind its letter, as macOS writes it, or in it: nobody sees a difference."""
+    rows = examples(*["caf\u00e9", "bar"] * 3, "cafe\u0301")
+    with pytest.raises(InputError, match=r"write 'caf\u00e9' for 'cafe\\u0301'"):
+        label_set(rows)
+
+
 def test_words_in_one_label_may_not_be_joined_in_several_ways():
     rows = examples(*["not entailment", "entailment"] * 3, *["not_entailment"] * 2)
     with pytest.raises(InputError, match="2 rows 'not_entailment' .* write 'not entailment'"):
@@ -41,7 +50,8 @@ def test_words_in_one_label_may_not_be_joined_in_several_ways():
 
 
 @pytest.mark.parametrize(
-    "labels", [("+", "-"), ("C", "C#", "C++"), ("!", "?"), ("-1", "1"), ("3.0", "30")]
+    "labels",
+    [("+", "-"), ("C", "C#", "C++"), ("!", "?"), ("-1", "1"), ("3.0", "30"), ("x2", "x\u00b2")],
 )
 def test_marks_that_make_the_difference_do(labels):
     """Refusing them would leave no way out."""

@@ -112,6 +112,38 @@ def test_bad_files_are_named_with_the_place(tmp_path, name, content, message):
     assert "\n" not in str(error.value)
 
 
+def test_parquet_whose_text_is_no_text_is_named_with_row_and_column(tmp_path):
+    """Some writers put other bytes there; read among others, the row is still found."""
+    import pyarrow
+    from pyarrow import parquet
+
+    bad = pyarrow.array([b"x", b"\xff", b"y"]).view(pyarrow.string())
+    good = pyarrow.array(["a", "b", "c"])
+    parquet.write_table(pyarrow.table({"prompt": good, "completion": bad}), tmp_path / "d.parquet")
+    rows = read_rows(tmp_path / "d.parquet")
+    assert rows[2].values == {"prompt": "c", "completion": "y"}
+    with pytest.raises(InputError, match=r"d\.parquet row 2: column 'completion': not UTF-8$"):
+        rows.read([0, 1, 2])
+
+
+def test_a_parquet_file_that_breaks_off_while_it_is_read_is_named(tmp_path):
+    """Arrow's own errors are of many classes, and none says which file."""
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"a": ["x"]}), tmp_path / "d.parquet")
+    with pytest.raises(InputError, match=r"d\.parquet: cannot be read: .*out of bounds"):
+        read_rows(tmp_path / "d.parquet").read([7])
+
+
+def test_a_long_field_of_csv_is_read(tmp_path):
+    """As it is of every other kind of file; Python's reader stops at 131,072 characters."""
+    text = "word " * 40_000
+    (tmp_path / "d.csv").write_text(f"prompt,completion\n{text},yes\n")
+    (row,) = read_rows(tmp_path / "d.csv")
+    assert row.values == {"prompt": text, "completion": "yes"}
+
+
 def test_a_missing_file(tmp_path):
     """Is named in full."""
     with pytest.raises(InputError, match=r"gone\.jsonl: there is no such file"):

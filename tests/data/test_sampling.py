@@ -80,6 +80,6 @@ def test_a_class_that_is_too_small_is_named():
     examples = labelled(["a"] * 9 + ["b"], ("a", "b"))
     with pytest.raises(InputError) as caught:
         few_shot(examples, 5, 0)
-    assert "5 examples of 2 classes need 2 of each, but class 1 has 1" in str(caught.value)
+    assert "5 examples of 2 classes need 2 of each, and the rows have 1 of 'b'" in str(caught.value)
     assert "lower --k_shot" in str(caught.value)
     assert len(few_shot(examples, 3, 0)) == 3

@@ -14,13 +14,17 @@ from pathlib import Path
 import pytest
 
 from adept_llm.cli.main import main
-from adept_llm.cli.sweep import read_plan, to_mapping
+from adept_llm.cli.parsing import parse
+from adept_llm.cli.sweep import format_outcome, launcher, read_plan, to_mapping
+from adept_llm.cli.sweep_arguments import check_arguments, metrics_of
+from adept_llm.cli.train import KINDS, settle
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
 from adept_llm.sweep.launchers import LocalLauncher, SlurmLauncher, end
 from adept_llm.sweep.plan import SweepPlan
 from adept_llm.sweep.runs import Run
 from adept_llm.sweep.sweep import read_chosen, sweep
+from adept_llm.training.arguments import DataArguments
 
 # a program that takes arguments as `train` does and pretends to have run; its loss is smallest at
 # a rate of 0.1, and it fails at 9
@@ -273,6 +277,86 @@ def test_settings_are_checked_before_a_run_is_started(capsys, tmp_path, rows):
     )
 
 
+@pytest.mark.parametrize("held", ["resume_from_checkpoint: auto", "overwrite_output_dir: true"])
+def test_a_recipe_may_say_what_becomes_of_an_older_run(held, rows, tmp_path):
+    """The sweep says it itself; the two words refused each other in every run of such a recipe."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"{held}\n")
+    arguments = {**real_plan(rows, tmp_path).arguments, "recipe": str(recipe)}
+    run = Run.of(real_plan(rows, tmp_path, arguments=arguments), {}, 0, {}, "search")
+    *_, fresh, _ = parse(KINDS, run.arguments(), settle)
+    assert (fresh.resume_from_checkpoint or None, fresh.overwrite_output_dir) == (None, True)
+    (run.folder / "checkpoint-1").mkdir(parents=True)
+    *_, resumed, _ = parse(KINDS, run.arguments(), settle)
+    assert (resumed.resume_from_checkpoint, resumed.overwrite_output_dir) == ("auto", False)
+
+
+REFUSED = [  # lines of a plan's file, and what is said of them
+    ("strategy: random\nmax_settings: 2\nsearch: {lerning_rate: {low: 0.1, high: 1}}", "lerning_"),
+    ("search: {learning_rate: [0.1, 0.3]}\nrungs: [1, 3]", "warmup_steps: 2 of 1 steps would"),
+    ("search: {learning_rate: [0.1, 0.3]}\nfinal: {max_steps: 1}", "warmup_steps: 2 of 1 steps"),
+    (
+        "search: {learning_rate: [0.1, 0.3]}\nmetric: acuracy",
+        "'acuracy' is not measured",
+    ),
+]
+
+
+@pytest.mark.parametrize("lines, said", REFUSED, ids=[said[:9] for _, said in REFUSED])
+def test_what_a_whole_stage_would_be_computed_for_in_vain(lines, said, capsys, tmp_path, rows):
+    """Refused before a run is started: names of ranges, rungs, and what the search chooses by."""
+    file = tmp_path / "plan.yaml"
+    arguments = f"model_name_or_path: {MODEL}, train_file: {rows}/train.jsonl, warmup_steps: 2"
+    file.write_text(f"{lines}\noutput_dir: {tmp_path}/out\narguments: {{{arguments}}}\n")
+    words = ["sweep", str(file), "--validation_file", f"{rows}/validation.jsonl"]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_search_without_validation_rows_is_refused(capsys, tmp_path, rows):
+    """One setting alone needs none: nothing is chosen."""
+    file = tmp_path / "plan.yaml"
+    arguments = f"arguments: {{model_name_or_path: {MODEL}, train_file: {rows}/train.jsonl}}\n"
+    file.write_text(f"output_dir: {tmp_path}/out\nsearch: {{seed_of: [1]}}\n")
+    file.write_text(f"output_dir: out\nsearch: {{learning_rate: [0.1, 0.3]}}\n{arguments}")
+    assert main(["sweep", str(file)]) == 2
+    assert "validation_file: the search chooses by loss on it" in capsys.readouterr().err
+    file.write_text(f"output_dir: out\nsearch: {{learning_rate: [0.1]}}\n{arguments}")
+    assert check_arguments(read_plan(file, str(tmp_path / "out"), []))
+
+
+def test_the_known_metrics_of_a_task_are_its_own():
+    """Of one whose programs may not be run it is the loss alone."""
+    assert metrics_of(DataArguments(task="mrpc")) == ("loss", "f1", "accuracy")
+    assert metrics_of(DataArguments(task="mbpp")) == ("loss",)
+    assert metrics_of(DataArguments(task="mbpp", allow_code_execution=True)) == ("loss", "pass@1")
+
+
+def test_a_metric_that_the_first_run_did_not_measure_ends_the_sweep(pretend):
+    """Of a program of one's own nothing is known before; its other runs would be in vain."""
+    plan = pretend(metric="f1")
+    with pytest.raises(InputError, match="'f1' was not measured"):
+        sweep(plan, LocalLauncher())
+    assert len(list(Path(plan.output_dir).rglob("run.json"))) == 1
+
+
+def test_the_mark_stands_at_the_chosen_setting(pretend):
+    """Which the mean over seeds chooses, in the last rung; not at the luckiest run of all."""
+    plan = pretend(search_seeds=[5, 6], seeds=[], rungs=[1, 2], metric="accuracy")
+    numbers = iter([0.9, 0.1, 0.6, 0.8, 0.5, 0.5, 0.7, 0.7])
+
+    def launch(runs):
+        for run in runs:
+            run.prepare()
+            results = {"after": {"loss": 1.0, "accuracy": next(numbers)}}
+            like = json.loads(Path(plan.arguments["like"]).read_text())
+            (run.folder / "run.json").write_text(json.dumps(like | {"results": results}))
+
+    outcome = sweep(plan, launch)
+    marked = [line.split()[0] for line in format_outcome(plan, outcome).splitlines() if "*" in line]
+    assert marked == [f"search-2/learning_rate=0.1,seed={seed}" for seed in (5, 6)]
+
+
 def test_slurm_wants_its_scripts_and_sbatch(pretend, tmp_path, monkeypatch):
     """Said in one line, before anything is written."""
     plan = pretend()
@@ -280,3 +364,18 @@ def test_slurm_wants_its_scripts_and_sbatch(pretend, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="there is no slurm/sweep.sbatch"):
         sweep(plan, SlurmLauncher())
     assert not (tmp_path / "out").exists()
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "sweep.sbatch").touch()
+    broken = SweepPlan("out", {"prompt_init_text": ["a", "b\n"]})
+    with pytest.raises(InputError, match=r"an argument of .* has a line break.*'b\\n'"):
+        sweep(broken, SlurmLauncher())
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_sbatch_may_be_quoted():
+    """A comment or a feature list holds spaces."""
+    assert launcher(None, "--comment='a b' --time=60") == SlurmLauncher(
+        ("--comment=a b", "--time=60")
+    )
+    with pytest.raises(InputError, match="slurm: a quotation is not closed in --comment='a"):
+        launcher(None, "--comment='a b")

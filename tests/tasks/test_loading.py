@@ -11,12 +11,13 @@ import pytest
 from adept_llm.data import fingerprint
 from adept_llm.errors import InputError
 from adept_llm.tasks.loading import load_hub_split, load_split
-from adept_llm.tasks.registry import get_task
+from adept_llm.tasks.registry import TASKS, get_task
 from adept_llm.tasks.splits import NATIVE
 
 HUB = get_task("sst2")
 SST2 = dataclasses.replace(HUB, splits=NATIVE)  # every row, so that one can count
 ROWS = [{"sentence": f"film {n} ", "label": n % 2, "idx": n} for n in range(20)]
+FIXTURES = Path(__file__).parent / "fixtures"
 REAL = Path(__file__).parents[3] / "shared" / "data" / "sst2"
 
 
@@ -177,6 +178,27 @@ def test_rows_without_an_answer_are_passed_over(tmp_path):
     )
     (one,) = load_split(record, "train", tmp_path)
     assert (one.id, one.target, one.answers) == ("train.jsonl:2", "b", ("b", "a"))
+
+
+@pytest.mark.parametrize("name", [name for name, one in TASKS.items() if one.keep])
+def test_a_row_without_a_column_is_named_where_rows_may_be_passed_over(name, tmp_path):
+    """Also far down it is a line, not the KeyError of what decides whether to pass it over."""
+    text = (FIXTURES / name / "train.jsonl").read_text().splitlines()[0]
+    (tmp_path / "train.jsonl").write_text(f'{text}\n{{"key": "1"}}\n')
+    task = dataclasses.replace(get_task(name), splits=NATIVE)
+    with pytest.raises(InputError, match=rf"train\.jsonl:2: task {name} needs column"):
+        load_split(task, "train", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nq", "record"])
+@pytest.mark.parametrize("answers", ["Paris", {"text": ["Paris"]}])
+def test_answers_that_are_no_list_are_refused(name, answers, tmp_path):
+    """Of a string its first character was learnt, without a word."""
+    row = json.loads((FIXTURES / name / "train.jsonl").read_text().splitlines()[0])
+    (tmp_path / "train.jsonl").write_text(json.dumps(row | {"answers": answers}))
+    task = dataclasses.replace(get_task(name), splits=NATIVE)
+    with pytest.raises(InputError, match=rf"train\.jsonl:1: .*{name}.*answers must be a list"):
+        load_split(task, "train", tmp_path)
 
 
 def test_the_fingerprint_is_of_the_content(folder):

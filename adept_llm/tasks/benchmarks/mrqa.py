@@ -19,6 +19,8 @@ def _readable(row: Columns) -> Columns:
 
     HotpotQA has '[PAR] [TLE] title [SEP] text', SearchQA '[DOC] [TLE] title [PAR] text'.
     """
+    if not isinstance(row["answers"], list | tuple):
+        raise ValueError("answers must be a list")
     titled = TITLED.sub(r"\n\1: ", row["context"])
     return {"answer": str(row["answers"][0]), "text": MARK.sub("\n", titled).strip()}
 

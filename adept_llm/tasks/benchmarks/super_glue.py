@@ -40,6 +40,9 @@ def _with_marks(row: Columns) -> Columns:
 
 def _readable(row: Columns) -> Columns:
     """ReCoRD's passage with its summary points as sentences, and its entities in one line."""
+    for name in ("entities", "answers"):
+        if not isinstance(row[name], list | tuple):
+            raise ValueError(f"{name} must be a list")
     passage = re.sub(r"""([.?!"'])\n@highlight\n""", r"\1 ", row["passage"])
     passage = re.sub(r"\n@highlight\n", ". ", passage)
     names, answers = list(row["entities"]), list(row["answers"])
