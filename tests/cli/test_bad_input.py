@@ -12,6 +12,7 @@ from adept_llm.base.loading import load_model
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
+from adept_llm.errors import InputError
 from adept_llm.files import write_whole
 from adept_llm.training.run_folder import claimed
 from tests.builders import record_of
