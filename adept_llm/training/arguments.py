@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 
 from adept_llm.adapters import METHODS
 from adept_llm.base.quantization import QUANTIZATIONS
+from adept_llm.compat.transformers import use_one_gpu
 from adept_llm.data import LOSSES, TEMPLATES
 from adept_llm.errors import InputError
 from adept_llm.packing import PACKINGS
@@ -213,6 +214,8 @@ class AdeptTrainingArguments(TrainingArguments):
                     "adept_llm.training.launch.join_ranks(deepspeed, use_cpu) before"
                 )
         super().__post_init__()
+        # copies of the model would cut packed rows, and the batch would grow without a word
+        use_one_gpu(self)
         if self.torch_compile:
             check_compiler(self.device.type, self.torch_compile_backend)
 

@@ -97,6 +97,13 @@ def test_defaults_are_those_of_the_readme(tmp_path):
     assert not args.remove_unused_columns  # Trainer would drop the columns that it does not know
 
 
+def test_one_process_uses_one_gpu(tmp_path, monkeypatch):
+    """Trainer would multiply the batch by the GPUs, and cut packed rows by nn.DataParallel."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    args = training(tmp_path, use_cpu=False, per_device_train_batch_size=8)
+    assert (args.n_gpu, args.train_batch_size) == (1, 8)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
