@@ -152,9 +152,11 @@ class HookedTrainer(Trainer):
         )
         # those of the checkpoint would silently hold, whatever the arguments say now
         self.state.compute_steps(self.args, max_steps)
-        best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
-        if best.is_dir():  # the folder may have been moved
-            self.state.best_model_checkpoint = str(best)
+        if resume_from_checkpoint:  # whose folder may have been moved
+            beside = Path(resume_from_checkpoint).parent
+            best = beside / f"checkpoint-{self.state.best_global_step}"
+            if best.is_dir():
+                self.state.best_model_checkpoint = str(best)
         return place
 
     def _load_callback_state(self) -> None:

@@ -20,7 +20,13 @@ from adept_llm.card import CARD_FILE
 from adept_llm.errors import InputError
 from adept_llm.evaluation.predictions import PREDICTIONS_FILE
 from adept_llm.record import RECORD_FILE, RunRecord
-from adept_llm.training.checkpoints.folders import DELETED, UNFINISHED, checkpoints, remove
+from adept_llm.training.checkpoints.folders import (
+    DELETED,
+    UNFINISHED,
+    checkpoints,
+    lies_in,
+    remove,
+)
 from adept_llm.training.launch import agreed
 from adept_llm.training.log_file import LOG_FILE
 
@@ -59,7 +65,7 @@ def is_finished(folder: Path, resume: str | None, overwrite: bool) -> str | None
 
     Args:
         folder: of the run.
-        resume: the checkpoint to go on from, 'auto', or None.
+        resume: the checkpoint to go on from, here or in another run's folder, 'auto', or None.
         overwrite: whether what an older run left may be thrown away.
 
     Raises:
@@ -78,13 +84,14 @@ def is_finished(folder: Path, resume: str | None, overwrite: bool) -> str | None
         raise InputError(
             f"output_dir: {folder} holds a finished run; name another folder, or {ANEW}"
         )
-    if resume:
+    if resume and (resume == "auto" or lies_in(Path(resume), folder)):
         return None
     found = checkpoints(folder)
     left = found[-1].name if found else next((n for n in _adapter() if (folder / n).exists()), None)
     if left:
         way = "--resume_from_checkpoint auto goes on from it" if found else "name another folder"
-        raise InputError(f"output_dir: {folder} holds {left} of another run; {way}, or {ANEW}")
+        way += "" if resume else f", or {ANEW}"
+        raise InputError(f"output_dir: {folder} holds {left} of another run; {way}")
     return None
 
 

@@ -82,6 +82,22 @@ def test_an_unfinished_run_goes_on_or_is_thrown_away_by_name(tmp_path):
     assert is_finished(tmp_path, None, True) is None
 
 
+def test_going_on_from_elsewhere_does_not_mix_two_runs(tmp_path):
+    """Checkpoints of a third run would be taken for its own, and its best one be given back."""
+    elsewhere = str(tmp_path / "E" / "checkpoint-12")
+    out = tmp_path / "Z"
+    assert is_finished(out, elsewhere, False) is None
+    write_checkpoint(out, 4, {"a": b""}, {})
+    assert is_finished(out, str(out / "checkpoint-4"), False) is None
+    said = "holds checkpoint-4 of another run; --resume_from_checkpoint auto goes on from it$"
+    with pytest.raises(InputError, match=said):
+        is_finished(out, elsewhere, False)
+    (out / "checkpoint-4").rename(tmp_path / "gone")
+    (out / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="name another folder$"):
+        is_finished(out, elsewhere, False)
+
+
 def test_an_adapter_alone_is_not_overwritten_either(tmp_path):
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match="holds adapter_model.safetensors of another run; name"):
