@@ -9,10 +9,18 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, Trainer
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from adept_llm.compat import deepspeed
+
+
+class LastingCallback(TrainerCallback, ExportableState):
+    """A callback whose `state` lies in checkpoints; its attributes are given back on resuming.
+
+    Stock Trainer tells such callbacks by the class ExportableState. If that changes, they begin
+    afresh with each start of a run.
+    """
 
 
 class HookedTrainer(Trainer):

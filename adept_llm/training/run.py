@@ -40,14 +40,16 @@ class Result:
     before: dict[str, float]
     after: dict[str, float]
     loss: float
-    """Mean over the training steps."""
+    """Mean over the training steps; of a resumed run, over the lines of its log."""
     trained_parameters: int
     steps: int
     examples_per_second: float
+    """Of the last start of the run."""
     tokens_per_second: float
-    """Tokens of the texts; virtual tokens and padding are not counted."""
+    """Likewise, of the texts; virtual tokens and padding are not counted."""
     seconds: float
-    """Spent on training steps, evaluation and saving left out."""
+    """Spent on training steps by all starts, evaluation and saving left out; steps that a kill lost
+    are not counted."""
     peak_memory_gb: float
     """Of this rank, evaluation included; see `peak_memory`."""
     stopped: str | None = None
@@ -159,16 +161,19 @@ def run(
             stop.uninstall()
         progress.close()
     speed, seconds = trainer.speed, trainer.speed.seconds or float("inf")
+    if trainer.resumed_from:  # Trainer's is that of the last start
+        since = loss if speed.examples else float("nan")
+        loss = _logged_loss(args, trainer.state.global_step, since)
     trained = get_adapter(model).trained_parameters().values()
     result = Result(
         before=start.metrics,
         after=after,
-        loss=loss if speed.examples else _logged_loss(args),
+        loss=loss,
         trained_parameters=sum(p.numel() for p in trained),
         steps=trainer.state.global_step,
         examples_per_second=speed.examples * args.world_size / seconds,
         tokens_per_second=speed.tokens * args.world_size / seconds,
-        seconds=speed.seconds,
+        seconds=speed.earlier_seconds + speed.seconds,
         peak_memory_gb=round(peak_memory_gb(args.device), 3),
         stopped=stop.stopped,
         test=tested,
@@ -185,8 +190,9 @@ def _write_card(folder: Path, record: RunRecord) -> None:
     write_files(folder, {CARD_FILE: card.encode()})
 
 
-def _logged_loss(args: AdeptTrainingArguments) -> float:
-    """Of a run that had been trained to its end before: the mean of its log."""
+def _logged_loss(args: AdeptTrainingArguments, steps: int, otherwise: float) -> float:
+    """The mean of a log, which knows all starts of a run; of no lines beyond its steps."""
     folder = Path(str(args.output_dir))
-    losses = read_losses(folder) if (folder / LOG_FILE).exists() else {}
-    return sum(losses.values()) / len(losses) if losses else float("nan")
+    logged = read_losses(folder) if (folder / LOG_FILE).exists() else {}
+    losses = [loss for step, loss in logged.items() if step <= steps]
+    return sum(losses) / len(losses) if losses else otherwise

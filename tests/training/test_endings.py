@@ -128,4 +128,24 @@ def test_patience_and_the_best_metric_outlive_a_stop_in_an_evaluation(tmp_path):
     assert ends[0] == ends[1]
     # complete: nothing is trained, and the patience may be raised
     _, again = stopped_early(tmp_path / "part", Scripted([0.9]), resume_from_checkpoint="auto")
-    assert again.steps == 5 and again.seconds == 0
+    assert again.steps == 5 and again.seconds == resumed.seconds
+
+
+def test_loss_and_seconds_are_those_of_all_starts(tmp_path):
+    """Of the last start alone, a run that was stopped late would have cost next to nothing."""
+
+    def trained(steps, **changes):
+        made = trainer_of(tmp_path, max_steps=steps, warmup_steps=2, **changes)
+        return run(made.model, made.args, EXAMPLES, made.batcher)[1]
+
+    part = trained(6)
+    whole = trained(8, resume_from_checkpoint="auto")
+    losses = read_losses(tmp_path)
+    assert sorted(losses) == [*range(1, 9)]
+    assert whole.loss == pytest.approx(sum(losses.values()) / 8)
+    assert whole.seconds > part.seconds > 0
+    # complete: nothing is trained, and what a killed start logged beyond is not counted
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 9, "loss": 1000.0}\n')
+    again = trained(8, resume_from_checkpoint="auto")
+    assert (again.loss, again.seconds) == (whole.loss, whole.seconds)
