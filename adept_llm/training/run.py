@@ -17,8 +17,7 @@ from transformers import (
 from adept_llm.adapters import get_adapter
 from adept_llm.card import CARD_FILE, adapter_card
 from adept_llm.data import Encoded
-from adept_llm.errors import InputError
-from adept_llm.evaluation.measure import Measure, Numbers
+from adept_llm.evaluation.measure import Measure, Numbers, check_best
 from adept_llm.files import write_files
 from adept_llm.packing import Batcher
 from adept_llm.record import RunRecord
@@ -71,10 +70,9 @@ class MeasureAtStart(TrainerCallback):
         self.metrics: dict[str, float] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure, or look up.
+        """Measure, or look up; a run that began without a validation split has nothing there.
 
         Raises:
-            InputError: for a metric_for_best_model that is not measured.
             Stopped: where a signal breaks it off.
         """
         prefix = "start_"
@@ -85,10 +83,6 @@ class MeasureAtStart(TrainerCallback):
         for entry in state.log_history:
             names = [name for name in entry if name.startswith(prefix)]
             self.metrics.update({name.removeprefix(prefix): entry[name] for name in names})
-        best = args.metric_for_best_model
-        if best and best.removeprefix("eval_") not in self.metrics:
-            known = ", ".join(self.metrics) or "none without a labelled validation split"
-            raise InputError(f"metric_for_best_model: '{best}' is unknown; known: {known}")
         if control.should_evaluate and self.trainer.resumed_from and self.trainer.measure:
             self.trainer.catch_up()
 
@@ -123,8 +117,10 @@ def run(
         adapter lies in `output_dir` then; whether it is to be called finished is the caller's.
 
     Raises:
+        InputError: for a metric_for_best_model that is not measured.
         Stopped: by a signal before the first step.
     """
+    check_best(args.metric_for_best_model, measure)
     set_seed(args.seed)
     own = stop is None
     stop = stop or StopOnSignal()

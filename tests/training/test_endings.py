@@ -90,6 +90,7 @@ class Scripted:
     """A measure that pretends; the scores go on where the run before left them."""
 
     main_metric, greater_is_better = "accuracy", True
+    metrics = ("accuracy",)
 
     def __init__(self, scores, stop_at=None):
         self.scores, self.stop_at = iter(scores), stop_at
@@ -149,3 +150,13 @@ def test_loss_and_seconds_are_those_of_all_starts(tmp_path):
         log.write('{"step": 9, "loss": 1000.0}\n')
     again = trained(8, resume_from_checkpoint="auto")
     assert (again.loss, again.seconds) == (whole.loss, whole.seconds)
+
+
+def test_a_run_that_goes_on_may_take_up_evaluation(tmp_path):
+    """Its log has no numbers of the start, which were looked at for the metric's name."""
+    made = trainer_of(tmp_path, max_steps=2, warmup_steps=2)
+    run(made.model, made.args, EXAMPLES, made.batcher)
+    measure = Scripted([0.1, 0.9, 0.2, 0.3, 0.4, 0.9])
+    changes = {"resume_from_checkpoint": "auto", "metric_for_best_model": "accuracy"}
+    trainer, result = stopped_early(tmp_path, measure, **changes)
+    assert result.before == {} and trainer.state.best_global_step == 4
