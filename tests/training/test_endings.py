@@ -108,12 +108,12 @@ class Scripted:
 def stopped_early(folder, measure, **changes):
     made = trainer_of(
         folder, measure, max_steps=12, eval_strategy="steps", eval_steps=1, save_steps=1,
-        load_best_model_at_end=True, early_stopping_patience=3, **changes,
+        load_best_model_at_end=True, **{"early_stopping_patience": 3, **changes},
     )  # fmt: skip
     return run(made.model, made.args, EXAMPLES, made.batcher, measure)
 
 
-def test_patience_and_the_best_metric_outlive_a_stop_in_an_evaluation(tmp_path):
+def test_patience_and_the_best_metric_outlive_a_stop_in_an_evaluation(tmp_path, caplog):
     """By themselves: 24 steps instead of 15. The evaluation that was broken off is made up for."""
     # before training, then behind each step: the best is step 2, and three are no better
     scores = [0.1, 0.5, 0.9, 0.8, 0.7, 0.6, 0.5]
@@ -130,6 +130,11 @@ def test_patience_and_the_best_metric_outlive_a_stop_in_an_evaluation(tmp_path):
     # complete: nothing is trained, and the patience may be raised
     _, again = stopped_early(tmp_path / "part", Scripted([0.9]), resume_from_checkpoint="auto")
     assert again.steps == 5 and again.seconds == resumed.seconds
+    assert "ended by early stopping; raise --early_stopping_patience to train on" in caplog.text
+    caplog.clear()
+    changes = {"resume_from_checkpoint": "auto", "early_stopping_patience": 4}
+    _, more = stopped_early(tmp_path / "part", Scripted([0.4, 0.9]), **changes)
+    assert more.steps == 6 and "early stopping" not in caplog.text
 
 
 def test_loss_and_seconds_are_those_of_all_starts(tmp_path):
