@@ -19,7 +19,7 @@ from adept_llm.compat.trainer import HookedTrainer
 from adept_llm.compat.transformers import quantization_of
 from adept_llm.errors import InputError
 from adept_llm.evaluation.ranks import from_all_ranks
-from adept_llm.files import write_files
+from adept_llm.files import named, write_files
 from adept_llm.record import RECORD_FILE, RunRecord
 from adept_llm.training.checkpoints import state as training_state
 from adept_llm.training.checkpoints.facts import check_same, facts, table_fingerprint
@@ -258,7 +258,8 @@ class ResumableTrainer(HookedTrainer):
             files[PROGRESS_FILE] = self._progress_file()
             write_checkpoint(run, step, files, self._facts)
             kept = self.state.best_model_checkpoint
-            keep_newest(run, self.args.save_total_limit, Path(kept) if kept else None, step)
+            with named(run):  # the other ranks wait for this one, or for its InputError
+                keep_newest(run, self.args.save_total_limit, Path(kept) if kept else None, step)
 
         agreed(write)
 
