@@ -19,6 +19,7 @@ from adept_llm.adapters.saved import CONFIG_FILE, WEIGHTS_FILE
 from adept_llm.card import CARD_FILE
 from adept_llm.errors import InputError
 from adept_llm.evaluation.predictions import PREDICTIONS_FILE
+from adept_llm.files import named
 from adept_llm.record import RECORD_FILE, RunRecord
 from adept_llm.training.checkpoints.folders import (
     DELETED,
@@ -32,6 +33,8 @@ from adept_llm.training.log_file import LOG_FILE
 
 LOCK_FILE = ".lock"
 WAIT = 5.0  # seconds: a run that was killed a moment ago may still be ending
+# Trainer's place for TensorBoard: runs/<start>_<host>; a folder runs may hold other runs, too
+CURVES = f"runs/*[0-9][0-9]_{'-'.join(3 * ['[0-9][0-9]'])}_*/events.out.tfevents.*"
 ANEW = "--overwrite_output_dir true begins anew there"
 
 
@@ -96,18 +99,32 @@ def is_finished(folder: Path, resume: str | None, overwrite: bool) -> str | None
 
 
 def clear(folder: Path) -> None:
-    """Delete what a run left in a folder, and nothing else; on rank 0, for all."""
+    """Delete what a run left in a folder, and nothing else; on rank 0, for all.
+
+    Raises:
+        InputError: for what cannot be deleted.
+    """
 
     def act() -> None:
-        for name in (RECORD_FILE, CARD_FILE, *_adapter(), LOG_FILE, PREDICTIONS_FILE):
-            (folder / name).unlink(missing_ok=True)
-        for checkpoint in checkpoints(folder):
-            remove(checkpoint)
-        for pattern in (UNFINISHED, DELETED):
-            for leftover in folder.glob(f"{pattern}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+        with named(folder):
+            for name in (RECORD_FILE, CARD_FILE, *_adapter(), LOG_FILE, PREDICTIONS_FILE):
+                (folder / name).unlink(missing_ok=True)
+            for checkpoint in checkpoints(folder):
+                remove(checkpoint)
+            for pattern in (UNFINISHED, DELETED):
+                for leftover in folder.glob(f"{pattern}*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            _clear_curves(folder)
 
     agreed(act)
+
+
+def _clear_curves(folder: Path) -> None:
+    for curves in folder.glob(CURVES):
+        curves.unlink()
+        for place in (curves.parent, curves.parent.parent):
+            with suppress(OSError):  # it holds something else
+                place.rmdir()
 
 
 def _adapter() -> tuple[str, ...]:
