@@ -166,6 +166,11 @@ def pick_dtype(dtype: str, config: "PretrainedConfig") -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
+def context_of(config: "PretrainedConfig") -> int | None:
+    """Tokens that a model reads at most; None where its configuration names no limit."""
+    return getattr(config, "max_position_embeddings", None)
+
+
 def check_context(
     config: "PretrainedConfig", num_virtual_tokens: int, max_length: int, max_new_tokens: int = 0
 ) -> None:
@@ -180,7 +185,7 @@ def check_context(
     Raises:
         InputError: naming what has to be smaller.
     """
-    context = getattr(config, "max_position_embeddings", None)
+    context = context_of(config)
     if context is None:
         return
     if num_virtual_tokens > context - 2:

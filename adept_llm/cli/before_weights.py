@@ -3,6 +3,8 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from adept_llm.adapters import AdeptConfig, saved_prompt
 from adept_llm.base.loading import check_context, load_config, pick_dtype
 from adept_llm.base.memory import Needs, check_device, estimate, on_gpu
@@ -40,6 +42,8 @@ def check_base(
         InputError: for a base that cannot carry the adapter, or that does not fit this machine.
     """
     check_choices(args)
+    if unused := unused_gpus(args):
+        say(args, unused)
     if config.prompt_init_adapter:
         saved_prompt(config.prompt_init_adapter)
     name = base.model_name_or_path
@@ -55,6 +59,14 @@ def check_base(
             check_device(name, needs, args.use_cpu)
         say(args, f"{name}: {needs or 'memory is not estimated for such a model'}")
     return model_config
+
+
+def unused_gpus(args: AdeptTrainingArguments) -> str | None:
+    """What to say where one process, and so one GPU, does the work that several could share."""
+    gpus = torch.cuda.device_count()
+    if args.world_size > 1 or args.n_gpu < 1 or gpus < 2:
+        return None
+    return f"1 of {gpus} GPUs is used; torchrun --nproc_per_node {gpus} uses all"
 
 
 def needs_of(

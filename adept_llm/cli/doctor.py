@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ def written_and_seen(folder: Path, gather: Callable[[Any], list[Any]]) -> Findin
     """Rank 0 writes a file; each rank tells whether it reads the same."""
     name, word, failure = folder / ".doctor", f"{socket.gethostname()} {time.time_ns()}", ""
     rank = dist.get_rank() if dist.is_initialized() else 0
-    made = not folder.exists()
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     if rank == 0:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -179,10 +180,12 @@ def written_and_seen(folder: Path, gather: Callable[[Any], list[Any]]) -> Findin
     except OSError:
         seen = False
     blind = [i for i, one in enumerate(gather(seen)) if not one]
-    if rank == 0 and not failure:
-        name.unlink(missing_ok=True)
-        if made:
-            folder.rmdir()
+    if rank == 0:
+        with suppress(OSError):  # it may not have been written
+            name.unlink()
+        for one in made:
+            with suppress(OSError):  # it was not made, or holds something by now
+                one.rmdir()
     if failure:
         return Finding("output_dir", f"{folder}: {failure}", "name a folder that can be written")
     if blind:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from adept_llm.adapters import AdeptConfig
-from adept_llm.base.loading import load_config, pick_dtype
+from adept_llm.base.loading import context_of, load_config, pick_dtype
 from adept_llm.base.memory import GIB, Needs, estimate, gib, largest_batch
 from adept_llm.base.shapes import known_shape
 from adept_llm.base.sharding import Sharding
@@ -116,7 +116,7 @@ def main(argv: Sequence[str]) -> None:
     if args.gpu_memory:
         heads += ["largest batch", "its tokens"]
     print_columns(heads, rows)
-    for line in notes(args, adapter, config.max_position_embeddings):
+    for line in notes(args, adapter, context_of(config)):
         print(line)
 
 
@@ -154,7 +154,7 @@ def tokens_of(
     return f"{computed_tokens(m, texts, packed):,}" if texts else "none"
 
 
-def notes(args: EstimateArguments, adapter: AdeptConfig, context: int) -> list[str]:
+def notes(args: EstimateArguments, adapter: AdeptConfig, context: int | None) -> list[str]:
     """What the table does not say: sharding, the context, the time."""
     sharding, found = args.sharding(), []
     if sharding.stage == 3:
@@ -166,7 +166,7 @@ def notes(args: EstimateArguments, adapter: AdeptConfig, context: int) -> list[s
     elif sharding.ranks > 1:
         found.append(f"weights: whole on each of {sharding.ranks} GPUs")
     length = adapter.num_virtual_tokens + args.num_tokens
-    if length > context:
+    if context is not None and length > context:
         found.append(
             f"warning: {adapter.num_virtual_tokens} virtual tokens and {args.num_tokens} of a text "
             f"exceed the context of {context:,}; train refuses that"

@@ -4,15 +4,26 @@ Read in transformers 5.17.0 and 5.23.0 (trainer.py), accelerate 1.15.0 (optimize
 """
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, Trainer
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from adept_llm.compat import deepspeed
+
+LOG = logging.getLogger(__name__)
+
+
+class LastingCallback(TrainerCallback, ExportableState):
+    """A callback whose `state` lies in checkpoints; its attributes are given back on resuming.
+
+    Stock Trainer tells such callbacks by the class ExportableState. If that changes, they begin
+    afresh with each start of a run.
+    """
 
 
 class HookedTrainer(Trainer):
@@ -60,12 +71,15 @@ class HookedTrainer(Trainer):
 
     def is_complete(self) -> bool:
         """Whether training has come to its end: by its steps, or by early stopping."""
-        impatient = any(
+        return self.is_stopped_early() or self.state.global_step >= self.state.max_steps
+
+    def is_stopped_early(self) -> bool:
+        """Whether early stopping has run out of patience."""
+        return any(
             callback.early_stopping_patience_counter >= callback.early_stopping_patience
             for callback in self.callback_handler.callbacks
             if isinstance(callback, EarlyStoppingCallback)
         )
-        return impatient or self.state.global_step >= self.state.max_steps
 
     def evaluate_at_last(self) -> None:
         """Make up for an evaluation that was due at this step, and which a signal broke off."""
@@ -152,9 +166,11 @@ class HookedTrainer(Trainer):
         )
         # those of the checkpoint would silently hold, whatever the arguments say now
         self.state.compute_steps(self.args, max_steps)
-        best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
-        if best.is_dir():  # the folder may have been moved
-            self.state.best_model_checkpoint = str(best)
+        if resume_from_checkpoint:  # whose folder may have been moved
+            beside = Path(resume_from_checkpoint).parent
+            best = beside / f"checkpoint-{self.state.best_global_step}"
+            if best.is_dir():
+                self.state.best_model_checkpoint = str(best)
         return place
 
     def _load_callback_state(self) -> None:
@@ -183,6 +199,11 @@ class HookedTrainer(Trainer):
         steps_trained_in_current_epoch: int,
     ) -> None:
         if self.is_complete():  # stock Trainer would ask behind one more step
+            if self.is_stopped_early():
+                LOG.info(
+                    "resume: it was ended by early stopping; raise --early_stopping_patience to "
+                    "train on"
+                )
             self.control.should_training_stop = True
             return
         super()._run_epoch(

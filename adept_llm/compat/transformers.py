@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from adept_llm.compat.cache import NEWER, OLDER
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, TrainingArguments
 
 CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")
 
@@ -114,3 +114,14 @@ def checkpoint_reentrantly(model: "PreTrainedModel") -> None:
         stock(**{options: given}, **others)
 
     setattr(model, f"{checkpointing}_enable", enable)
+
+
+def use_one_gpu(args: "TrainingArguments") -> None:
+    """Keep Trainer from spreading one process over all GPUs that it sees, by nn.DataParallel.
+
+    It counts them as `_n_gpu` when it chooses the device, multiplies the batch by that number, and
+    wraps the model where it is above 1. If the name changes, `n_gpu` stays what it was
+    (tests/training/test_arguments.py).
+    """
+    if args.n_gpu > 1:
+        args._n_gpu = 1

@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 
 from adept_llm.adapters import METHODS
 from adept_llm.base.quantization import QUANTIZATIONS
+from adept_llm.compat.transformers import use_one_gpu
 from adept_llm.data import LOSSES, TEMPLATES
 from adept_llm.errors import InputError
 from adept_llm.packing import PACKINGS
@@ -19,6 +20,7 @@ from adept_llm.training.deepspeed_config import check_deepspeed
 
 OWN_DATA_LENGTH = 256
 WARMUP = 0.06  # RoBERTa's share, and LoRA's; a number of steps fits runs of one length only
+LARGEST_SEED = 2**32 - 1  # numpy's
 # what checkpoints can read back from DeepSpeed's partitions: exp_avg and exp_avg_sq in fp32
 SAVED_UNDER_DEEPSPEED = ("adamw_torch", "adamw_torch_fused")
 IGNORED_BY_US = {
@@ -213,6 +215,8 @@ class AdeptTrainingArguments(TrainingArguments):
                     "adept_llm.training.launch.join_ranks(deepspeed, use_cpu) before"
                 )
         super().__post_init__()
+        # copies of the model would cut packed rows, and the batch would grow without a word
+        use_one_gpu(self)
         if self.torch_compile:
             check_compiler(self.device.type, self.torch_compile_backend)
 
@@ -227,9 +231,12 @@ class AdeptTrainingArguments(TrainingArguments):
             raise InputError(f"tokens_per_batch: {self.tokens_per_batch} is none; leave it out")
         if self.length_bucket < 0:
             raise InputError(f"length_bucket: {self.length_bucket} is none; give 0 or more")
-        if self.max_steps == 0 or self.seed < 0:
-            name = "seed" if self.seed < 0 else "max_steps"
-            raise InputError(f"{name}: {getattr(self, name)} is none; give a positive number")
+        if self.max_steps == 0:
+            raise InputError("max_steps: 0 is none; give a positive number")
+        for name in ("seed", "data_seed"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= LARGEST_SEED:
+                raise InputError(f"{name}: {value} is none; give 0 to {LARGEST_SEED}")
         if not 0 < self.num_train_epochs < math.inf:
             raise InputError(
                 f"num_train_epochs: {self.num_train_epochs} trains nothing; give a number above 0"

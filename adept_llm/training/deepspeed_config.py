@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ AUTO = (
     "train_micro_batch_size_per_gpu",
     "gradient_accumulation_steps",
 )
+WRITTEN_OUT = "the configuration"  # as one of several entries is given on the command line
+LIVE = "stage3_max_live_parameters"
 
 
 def read_deepspeed(path: str | dict[str, Any]) -> dict[str, Any]:
     """The configuration in a file, or written out as JSON.
 
     Raises:
-        InputError: if it is missing or no JSON object.
+        InputError: if it is missing or no JSON object, or has an entry of another type than it is
+            read as.
     """
     if isinstance(path, dict):
-        return path
+        return _of_right_types(path, WRITTEN_OUT)
     try:
         text = path if path.lstrip().startswith("{") else Path(path).read_text()
         content = json.loads(text, object_pairs_hook=_each_once)
@@ -35,7 +39,39 @@ def read_deepspeed(path: str | dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"deepspeed: {path} is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"deepspeed: {path} is not a JSON object")
+    return _of_right_types(content, WRITTEN_OUT if text is path else path)
+
+
+def _of_right_types(content: dict[str, Any], source: str) -> dict[str, Any]:
+    """The same, if what is read of it here has the types that it is read as.
+
+    Raises:
+        InputError: naming the first entry that has another.
+    """
+    an_object, a_number = (dict, "an object {..}"), (int, "a whole number")
+    _expect(content, ("zero_optimization", "bf16", "fp16"), *an_object, source)
+    zero = content.get("zero_optimization", {})
+    _expect(zero, ("offload_param", "offload_optimizer"), *an_object, source)
+    _expect(zero, ("stage", "zero_hpz_partition_size"), *a_number, source)
+    if zero.get(LIVE) != "auto":
+        _expect(zero, (LIVE,), *a_number, source)
+    _expect(zero.get("offload_param", {}), ("nvme_path",), str, "a folder", source)
     return content
+
+
+def _expect(
+    entries: dict[str, Any], names: Sequence[str], kind: type, wanted: str, source: str
+) -> None:
+    for name in names:
+        value = entries.get(name)
+        if isinstance(value, float) and value.is_integer():  # as 1e9 is read
+            value = int(value)
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if name in entries and not right:
+            raise InputError(
+                f'deepspeed: {source}: "{name}" is {json.dumps(value, default=str)}; write '
+                f"{wanted}, or leave it out"
+            )
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

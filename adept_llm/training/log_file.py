@@ -19,9 +19,17 @@ class LogFile(TrainerCallback):
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Drop the log of a run that left nothing to go on from."""
-        if state.is_world_process_zero and state.global_step == 0:
-            (Path(str(args.output_dir)) / LOG_FILE).unlink(missing_ok=True)
+        """Drop the log of a run that left nothing to go on from; end a line that was cut."""
+        path = Path(str(args.output_dir)) / LOG_FILE
+        if not state.is_world_process_zero:
+            return
+        if state.global_step == 0:
+            path.unlink(missing_ok=True)
+            return
+        with named(path):
+            if path.exists() and not path.read_bytes().endswith(b"\n"):
+                with path.open("a") as file:
+                    file.write("\n")
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
@@ -54,5 +62,4 @@ def read_log(folder: Path) -> dict[int, dict[str, float]]:
 
 def read_losses(folder: Path) -> dict[int, float]:
     """Step -> loss of a run."""
-    entries = map(json.loads, (folder / LOG_FILE).read_text().splitlines())
-    return {entry["step"]: entry["loss"] for entry in entries if "loss" in entry}
+    return {step: entry["loss"] for step, entry in read_log(folder).items() if "loss" in entry}

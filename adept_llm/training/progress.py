@@ -12,6 +12,8 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
+from adept_llm.compat.trainer import LastingCallback
+
 SHOWN = {
     "loss": "loss",
     "learning_rate": "lr",
@@ -25,18 +27,24 @@ SILENCE = 300.0  # seconds without a line, at most
 log = logging.getLogger(__name__)
 
 
-class Speed(TrainerCallback):
+class Speed(LastingCallback):
     """Counts tokens, examples and seconds of training; evaluation and saving are left out.
 
     Tokens are those of the texts: virtual tokens and padding are not counted, so that packed and
-    padded runs compare. The counts are those of this rank.
+    padded runs compare. The counts are those of this rank since this start of the run; seconds of
+    earlier starts come with the checkpoint.
     """
 
     def __init__(self) -> None:
         self.tokens = self.examples = 0
-        self.seconds = 0.0
+        self.seconds = self.earlier_seconds = 0.0
         self._since = 0.0
         self._logged = (0, 0, 0.0)
+
+    def state(self) -> dict[str, Any]:
+        """For checkpoints: seconds up to now, which a later start finds as earlier ones."""
+        seconds = self.earlier_seconds + self.seconds
+        return {"args": {}, "attributes": {"earlier_seconds": seconds}}
 
     def count(self, examples: int, tokens: int) -> None:
         """One micro-batch."""

@@ -17,8 +17,7 @@ from transformers import (
 from adept_llm.adapters import get_adapter
 from adept_llm.card import CARD_FILE, adapter_card
 from adept_llm.data import Encoded
-from adept_llm.errors import InputError
-from adept_llm.evaluation.measure import Measure, Numbers
+from adept_llm.evaluation.measure import Measure, Numbers, check_best
 from adept_llm.files import write_files
 from adept_llm.packing import Batcher
 from adept_llm.record import RunRecord
@@ -40,14 +39,16 @@ class Result:
     before: dict[str, float]
     after: dict[str, float]
     loss: float
-    """Mean over the training steps."""
+    """Mean over the training steps; of a resumed run, over the lines of its log."""
     trained_parameters: int
     steps: int
     examples_per_second: float
+    """Of the last start of the run."""
     tokens_per_second: float
-    """Tokens of the texts; virtual tokens and padding are not counted."""
+    """Likewise, of the texts; virtual tokens and padding are not counted."""
     seconds: float
-    """Spent on training steps, evaluation and saving left out."""
+    """Spent on training steps by all starts, evaluation and saving left out; steps that a kill lost
+    are not counted."""
     peak_memory_gb: float
     """Of this rank, evaluation included; see `peak_memory`."""
     stopped: str | None = None
@@ -69,10 +70,9 @@ class MeasureAtStart(TrainerCallback):
         self.metrics: dict[str, float] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure, or look up.
+        """Measure, or look up; a run that began without a validation split has nothing there.
 
         Raises:
-            InputError: for a metric_for_best_model that is not measured.
             Stopped: where a signal breaks it off.
         """
         prefix = "start_"
@@ -83,10 +83,6 @@ class MeasureAtStart(TrainerCallback):
         for entry in state.log_history:
             names = [name for name in entry if name.startswith(prefix)]
             self.metrics.update({name.removeprefix(prefix): entry[name] for name in names})
-        best = args.metric_for_best_model
-        if best and best.removeprefix("eval_") not in self.metrics:
-            known = ", ".join(self.metrics) or "none without a labelled validation split"
-            raise InputError(f"metric_for_best_model: '{best}' is unknown; known: {known}")
         if control.should_evaluate and self.trainer.resumed_from and self.trainer.measure:
             self.trainer.catch_up()
 
@@ -121,8 +117,10 @@ def run(
         adapter lies in `output_dir` then; whether it is to be called finished is the caller's.
 
     Raises:
+        InputError: for a metric_for_best_model that is not measured.
         Stopped: by a signal before the first step.
     """
+    check_best(args.metric_for_best_model, measure)
     set_seed(args.seed)
     own = stop is None
     stop = stop or StopOnSignal()
@@ -159,16 +157,19 @@ def run(
             stop.uninstall()
         progress.close()
     speed, seconds = trainer.speed, trainer.speed.seconds or float("inf")
+    if trainer.resumed_from:  # Trainer's is that of the last start
+        since = loss if speed.examples else float("nan")
+        loss = _logged_loss(args, trainer.state.global_step, since)
     trained = get_adapter(model).trained_parameters().values()
     result = Result(
         before=start.metrics,
         after=after,
-        loss=loss if speed.examples else _logged_loss(args),
+        loss=loss,
         trained_parameters=sum(p.numel() for p in trained),
         steps=trainer.state.global_step,
         examples_per_second=speed.examples * args.world_size / seconds,
         tokens_per_second=speed.tokens * args.world_size / seconds,
-        seconds=speed.seconds,
+        seconds=speed.earlier_seconds + speed.seconds,
         peak_memory_gb=round(peak_memory_gb(args.device), 3),
         stopped=stop.stopped,
         test=tested,
@@ -185,8 +186,9 @@ def _write_card(folder: Path, record: RunRecord) -> None:
     write_files(folder, {CARD_FILE: card.encode()})
 
 
-def _logged_loss(args: AdeptTrainingArguments) -> float:
-    """Of a run that had been trained to its end before: the mean of its log."""
+def _logged_loss(args: AdeptTrainingArguments, steps: int, otherwise: float) -> float:
+    """The mean of a log, which knows all starts of a run; of no lines beyond its steps."""
     folder = Path(str(args.output_dir))
-    losses = read_losses(folder) if (folder / LOG_FILE).exists() else {}
-    return sum(losses.values()) / len(losses) if losses else float("nan")
+    logged = read_losses(folder) if (folder / LOG_FILE).exists() else {}
+    losses = [loss for step, loss in logged.items() if step <= steps]
+    return sum(losses) / len(losses) if losses else otherwise

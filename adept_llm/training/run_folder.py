@@ -19,13 +19,22 @@ from adept_llm.adapters.saved import CONFIG_FILE, WEIGHTS_FILE
 from adept_llm.card import CARD_FILE
 from adept_llm.errors import InputError
 from adept_llm.evaluation.predictions import PREDICTIONS_FILE
+from adept_llm.files import named
 from adept_llm.record import RECORD_FILE, RunRecord
-from adept_llm.training.checkpoints.folders import DELETED, UNFINISHED, checkpoints, remove
+from adept_llm.training.checkpoints.folders import (
+    DELETED,
+    UNFINISHED,
+    checkpoints,
+    lies_in,
+    remove,
+)
 from adept_llm.training.launch import agreed
 from adept_llm.training.log_file import LOG_FILE
 
 LOCK_FILE = ".lock"
 WAIT = 5.0  # seconds: a run that was killed a moment ago may still be ending
+# Trainer's place for TensorBoard: runs/<start>_<host>; a folder runs may hold other runs, too
+CURVES = f"runs/*[0-9][0-9]_{'-'.join(3 * ['[0-9][0-9]'])}_*/events.out.tfevents.*"
 ANEW = "--overwrite_output_dir true begins anew there"
 
 
@@ -59,7 +68,7 @@ def is_finished(folder: Path, resume: str | None, overwrite: bool) -> str | None
 
     Args:
         folder: of the run.
-        resume: the checkpoint to go on from, 'auto', or None.
+        resume: the checkpoint to go on from, here or in another run's folder, 'auto', or None.
         overwrite: whether what an older run left may be thrown away.
 
     Raises:
@@ -78,29 +87,44 @@ def is_finished(folder: Path, resume: str | None, overwrite: bool) -> str | None
         raise InputError(
             f"output_dir: {folder} holds a finished run; name another folder, or {ANEW}"
         )
-    if resume:
+    if resume and (resume == "auto" or lies_in(Path(resume), folder)):
         return None
     found = checkpoints(folder)
     left = found[-1].name if found else next((n for n in _adapter() if (folder / n).exists()), None)
     if left:
         way = "--resume_from_checkpoint auto goes on from it" if found else "name another folder"
-        raise InputError(f"output_dir: {folder} holds {left} of another run; {way}, or {ANEW}")
+        way += "" if resume else f", or {ANEW}"
+        raise InputError(f"output_dir: {folder} holds {left} of another run; {way}")
     return None
 
 
 def clear(folder: Path) -> None:
-    """Delete what a run left in a folder, and nothing else; on rank 0, for all."""
+    """Delete what a run left in a folder, and nothing else; on rank 0, for all.
+
+    Raises:
+        InputError: for what cannot be deleted.
+    """
 
     def act() -> None:
-        for name in (RECORD_FILE, CARD_FILE, *_adapter(), LOG_FILE, PREDICTIONS_FILE):
-            (folder / name).unlink(missing_ok=True)
-        for checkpoint in checkpoints(folder):
-            remove(checkpoint)
-        for pattern in (UNFINISHED, DELETED):
-            for leftover in folder.glob(f"{pattern}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+        with named(folder):
+            for name in (RECORD_FILE, CARD_FILE, *_adapter(), LOG_FILE, PREDICTIONS_FILE):
+                (folder / name).unlink(missing_ok=True)
+            for checkpoint in checkpoints(folder):
+                remove(checkpoint)
+            for pattern in (UNFINISHED, DELETED):
+                for leftover in folder.glob(f"{pattern}*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            _clear_curves(folder)
 
     agreed(act)
+
+
+def _clear_curves(folder: Path) -> None:
+    for curves in folder.glob(CURVES):
+        curves.unlink()
+        for place in (curves.parent, curves.parent.parent):
+            with suppress(OSError):  # it holds something else
+                place.rmdir()
 
 
 def _adapter() -> tuple[str, ...]:

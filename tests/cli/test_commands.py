@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import MptConfig
 
 from adept_llm.adapters import METHODS
 from adept_llm.cli.main import main
@@ -102,6 +103,13 @@ def test_estimate_knows_llama_2_without_the_hub(capsys):
     out = call(capsys, "estimate", "--model_name_or_path", "meta-llama/Llama-2-7b-hf")
     assert "6,738,415,616 frozen parameters, 405,523 trained" in out
     assert "12.6 GiB" in out and "3.6 GiB" in out
+
+
+def test_estimate_of_a_base_that_names_no_context(capsys, tmp_path):
+    """MPT's configuration calls it otherwise: the table was followed by a traceback."""
+    MptConfig(d_model=64, n_heads=4, n_layers=2, vocab_size=500).save_pretrained(tmp_path)
+    out = call(capsys, "estimate", "--model_name_or_path", tmp_path)
+    assert out.count("nf4") == 2
 
 
 SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))

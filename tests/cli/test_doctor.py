@@ -29,6 +29,15 @@ def test_all_is_well_on_one_process(capsys, tmp_path):
     assert not (tmp_path / "out").exists()  # it leaves nothing behind
 
 
+@pytest.mark.parametrize("last", ["newc", "c" * 300])
+def test_no_folder_that_was_made_to_look_is_left(tmp_path, last):
+    """A mistyped path stayed, empty; of the second all can be made but its end."""
+    (tmp_path / "here").mkdir()
+    finding = written_and_seen(tmp_path / "here" / "newb" / last, lambda value: [value])
+    assert finding.fails is (len(last) > 255)
+    assert [*tmp_path.rglob("*")] == [tmp_path / "here"]
+
+
 def test_failures_are_counted_and_say_what_to_do(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     config = json.loads((ROOT / "ds_configs" / "zero3.json").read_text())

@@ -68,3 +68,19 @@ def test_a_model_that_cannot_be_estimated_is_trained_all_the_same(capsys, tmp_pa
     ]  # fmt: skip
     assert main([*map(str, argv)]) == 0
     assert "not estimated" in capsys.readouterr().out
+
+
+def test_gpus_that_one_process_leaves_unused_are_told_once(
+    capsys, tmp_path, weightless, train_file, monkeypatch
+):
+    """Else a machine of four would train at the speed of one without a word."""
+    argv = [
+        "train", "--model_name_or_path", weightless, "--train_file", train_file, "--dry_run",
+        "true", "--output_dir", tmp_path / "out", "--max_length", "64", "--report_to", "none",
+    ]  # fmt: skip
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    said = "1 of 4 GPUs is used; torchrun --nproc_per_node 4 uses all"
+    assert main([*map(str, argv)]) == 0
+    assert capsys.readouterr().out.count(said) == 1
+    assert main([*map(str, argv), "--use_cpu", "true"]) == 0
+    assert "GPUs" not in capsys.readouterr().out

@@ -93,3 +93,12 @@ def test_layers_are_checkpointed_as_those_of_another_model():
     assert found == [True, *[False] * len(rest)] and rest
     function = model.model.layers[0]._gradient_checkpointing_func
     assert function is first._gradient_checkpointing_func
+
+
+def test_the_model_of_one_process_is_not_spread_over_gpus(tmp_path, monkeypatch):
+    """Copies on other GPUs would get parts of a packed row; stock arguments still ask for them."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert TrainingArguments(output_dir=str(tmp_path), report_to="none").n_gpu == 2
+    trainer = trainer_of(tmp_path, max_steps=1, save_strategy="no", use_cpu=False)
+    trainer.train()
+    assert not isinstance(trainer.model_wrapped, torch.nn.DataParallel)

@@ -38,7 +38,10 @@ def training(folder, **changes):
             "overwrite_output_dir: throws away what --resume_from_checkpoint goes on from",
         ),
         ({"max_steps": 0}, "max_steps: 0 is none"),
-        ({"seed": -1}, "seed: -1 is none"),
+        ({"seed": -1}, "seed: -1 is none; give 0 to 4294967295"),
+        ({"seed": 2**32}, "seed: 4294967296 is none"),
+        ({"data_seed": -1}, "data_seed: -1 is none"),
+        ({"data_seed": 99999999999999}, "data_seed: 99999999999999 is none"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor: has no effect here"),
         ({"dataloader_drop_last": True}, "dataloader_drop_last: has no effect here"),
         ({"train_sampling_strategy": "sequential"}, "train_sampling_strategy: has no effect here"),
@@ -78,6 +81,7 @@ def test_training_arguments_that_cannot_work(tmp_path, changes, said):
         {"per_device_eval_batch_size": 1},
         {"max_steps": 1, "seed": 0},
         {"max_steps": -1},
+        {"seed": 2**32 - 1, "data_seed": 2**32 - 1},
         {"max_steps": 4, "warmup_steps": 4},
         {"num_train_epochs": 0.5},
         {"average_tokens_across_devices": True},
@@ -95,6 +99,13 @@ def test_defaults_are_those_of_the_readme(tmp_path):
     assert (args.per_device_train_batch_size, args.packing) == (32, "shared_prefix")
     assert (args.warmup_steps, args.logging_steps, args.optim) == (0.06, 1, "adamw_torch_fused")
     assert not args.remove_unused_columns  # Trainer would drop the columns that it does not know
+
+
+def test_one_process_uses_one_gpu(tmp_path, monkeypatch):
+    """Trainer would multiply the batch by the GPUs, and cut packed rows by nn.DataParallel."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    args = training(tmp_path, use_cpu=False, per_device_train_batch_size=8)
+    assert (args.n_gpu, args.train_batch_size) == (1, 8)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ class Measured:
     """The loss of some texts, as what is evaluated."""
 
     main_metric, greater_is_better = "loss", False
+    metrics = ()
 
     def __call__(self, model: Any, batcher: Any) -> dict[str, float]:
         batch = batcher(make_examples([(4, 2), (6, 3)], seed=9))

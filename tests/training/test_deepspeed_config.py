@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from adept_llm.base.sharding import Sharding
 from adept_llm.errors import InputError
 from adept_llm.training.deepspeed_config import check_deepspeed, read_deepspeed, zero_stage
 
@@ -47,6 +49,50 @@ def test_what_is_no_configuration_is_named(tmp_path, text, said):
         (tmp_path / "zero.json").write_text(text)
     with pytest.raises(InputError, match=f"^deepspeed: .*{said}"):
         read_deepspeed(str(tmp_path / "zero.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"bf16": True}, '"bf16" is true; write an object'),
+        ({"fp16": None}, '"fp16" is null; write an object'),
+        *(
+            ({"zero_optimization": value}, f'"zero_optimization" is {told}; write an object')
+            for value, told in ((True, "true"), (None, "null"))
+        ),
+        *(
+            ({"zero_optimization": {name: value}}, f'"{name}" is {told}; write {wanted}')
+            for name, value, told, wanted in (
+                ("offload_param", None, "null", "an object"),
+                ("offload_param", "cpu", '"cpu"', "an object"),
+                ("offload_optimizer", None, "null", "an object"),
+                ("stage", "auto", '"auto"', "a whole number"),
+                ("stage", True, "true", "a whole number"),
+                ("stage", 2.5, "2.5", "a whole number"),
+                ("zero_hpz_partition_size", "auto", '"auto"', "a whole number"),
+                ("stage3_max_live_parameters", "all", '"all"', "a whole number"),
+            )
+        ),
+        ({"zero_optimization": {"offload_param": {"nvme_path": 1}}}, '"nvme_path" is 1; write a'),
+    ],
+)
+@pytest.mark.parametrize("given", [dict, json.dumps])
+def test_entries_of_another_type_are_named(content, said, given):
+    """They would end in a traceback where they are read: by train, estimate or doctor."""
+    with pytest.raises(InputError, match=f"^deepspeed: the configuration: {re.escape(said)}"):
+        read_deepspeed(given({**GOOD, **content}))
+
+
+def test_the_file_of_such_an_entry_is_named(tmp_path):
+    (tmp_path / "zero.json").write_text('{"fp16": null}')
+    with pytest.raises(InputError, match='/zero.json: "fp16" is null'):
+        read_deepspeed(str(tmp_path / "zero.json"))
+
+
+def test_the_number_of_live_parameters_may_be_left_to_trainer():
+    for live in ("auto", 1e9, 10**9):
+        content = {"zero_optimization": {"stage": 3, "stage3_max_live_parameters": live}}
+        assert Sharding.of(read_deepspeed(content), 2).most_live == 10**9
 
 
 @pytest.mark.parametrize(

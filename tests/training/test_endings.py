@@ -90,6 +90,7 @@ class Scripted:
     """A measure that pretends; the scores go on where the run before left them."""
 
     main_metric, greater_is_better = "accuracy", True
+    metrics = ("accuracy",)
 
     def __init__(self, scores, stop_at=None):
         self.scores, self.stop_at = iter(scores), stop_at
@@ -107,12 +108,12 @@ class Scripted:
 def stopped_early(folder, measure, **changes):
     made = trainer_of(
         folder, measure, max_steps=12, eval_strategy="steps", eval_steps=1, save_steps=1,
-        load_best_model_at_end=True, early_stopping_patience=3, **changes,
+        load_best_model_at_end=True, **{"early_stopping_patience": 3, **changes},
     )  # fmt: skip
     return run(made.model, made.args, EXAMPLES, made.batcher, measure)
 
 
-def test_patience_and_the_best_metric_outlive_a_stop_in_an_evaluation(tmp_path):
+def test_patience_and_the_best_metric_outlive_a_stop_in_an_evaluation(tmp_path, caplog):
     """By themselves: 24 steps instead of 15. The evaluation that was broken off is made up for."""
     # before training, then behind each step: the best is step 2, and three are no better
     scores = [0.1, 0.5, 0.9, 0.8, 0.7, 0.6, 0.5]
@@ -128,4 +129,39 @@ def test_patience_and_the_best_metric_outlive_a_stop_in_an_evaluation(tmp_path):
     assert ends[0] == ends[1]
     # complete: nothing is trained, and the patience may be raised
     _, again = stopped_early(tmp_path / "part", Scripted([0.9]), resume_from_checkpoint="auto")
-    assert again.steps == 5 and again.seconds == 0
+    assert again.steps == 5 and again.seconds == resumed.seconds
+    assert "ended by early stopping; raise --early_stopping_patience to train on" in caplog.text
+    caplog.clear()
+    changes = {"resume_from_checkpoint": "auto", "early_stopping_patience": 4}
+    _, more = stopped_early(tmp_path / "part", Scripted([0.4, 0.9]), **changes)
+    assert more.steps == 6 and "early stopping" not in caplog.text
+
+
+def test_loss_and_seconds_are_those_of_all_starts(tmp_path):
+    """Of the last start alone, a run that was stopped late would have cost next to nothing."""
+
+    def trained(steps, **changes):
+        made = trainer_of(tmp_path, max_steps=steps, warmup_steps=2, **changes)
+        return run(made.model, made.args, EXAMPLES, made.batcher)[1]
+
+    part = trained(6)
+    whole = trained(8, resume_from_checkpoint="auto")
+    losses = read_losses(tmp_path)
+    assert sorted(losses) == [*range(1, 9)]
+    assert whole.loss == pytest.approx(sum(losses.values()) / 8)
+    assert whole.seconds > part.seconds > 0
+    # complete: nothing is trained, and what a killed start logged beyond is not counted
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 9, "loss": 1000.0}\n')
+    again = trained(8, resume_from_checkpoint="auto")
+    assert (again.loss, again.seconds) == (whole.loss, whole.seconds)
+
+
+def test_a_run_that_goes_on_may_take_up_evaluation(tmp_path):
+    """Its log has no numbers of the start, which were looked at for the metric's name."""
+    made = trainer_of(tmp_path, max_steps=2, warmup_steps=2)
+    run(made.model, made.args, EXAMPLES, made.batcher)
+    measure = Scripted([0.1, 0.9, 0.2, 0.3, 0.4, 0.9])
+    changes = {"resume_from_checkpoint": "auto", "metric_for_best_model": "accuracy"}
+    trainer, result = stopped_early(tmp_path, measure, **changes)
+    assert result.before == {} and trainer.state.best_global_step == 4

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers.integrations import integration_utils
 
 from adept_llm.errors import InputError
 from adept_llm.training import run_folder
@@ -82,6 +83,22 @@ def test_an_unfinished_run_goes_on_or_is_thrown_away_by_name(tmp_path):
     assert is_finished(tmp_path, None, True) is None
 
 
+def test_going_on_from_elsewhere_does_not_mix_two_runs(tmp_path):
+    """Checkpoints of a third run would be taken for its own, and its best one be given back."""
+    elsewhere = str(tmp_path / "E" / "checkpoint-12")
+    out = tmp_path / "Z"
+    assert is_finished(out, elsewhere, False) is None
+    write_checkpoint(out, 4, {"a": b""}, {})
+    assert is_finished(out, str(out / "checkpoint-4"), False) is None
+    said = "holds checkpoint-4 of another run; --resume_from_checkpoint auto goes on from it$"
+    with pytest.raises(InputError, match=said):
+        is_finished(out, elsewhere, False)
+    (out / "checkpoint-4").rename(tmp_path / "gone")
+    (out / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="name another folder$"):
+        is_finished(out, elsewhere, False)
+
+
 def test_an_adapter_alone_is_not_overwritten_either(tmp_path):
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match="holds adapter_model.safetensors of another run; name"):
@@ -95,5 +112,25 @@ def test_only_what_a_run_left_is_thrown_away(tmp_path):
     left = ("adapter_model.safetensors", "adapter_config.json", "README.md", "log.jsonl")
     for name in (*left, "notes.txt"):
         (tmp_path / name).write_text("")
+    curves = tmp_path / integration_utils.default_logdir() / "events.out.tfevents.1.host"
+    curves.parent.mkdir(parents=True)
+    curves.write_text("")
     clear(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_other_runs_beside_the_curves_stay(tmp_path):
+    """Trainer keeps curves in runs/, which is also what many call the folder of all their runs."""
+    events = f"{integration_utils.default_logdir()}/events.out.tfevents.1.host"
+    other, own = tmp_path / "runs" / "a" / events, tmp_path / events
+    for curves in (other, own):
+        curves.parent.mkdir(parents=True)
+        curves.write_text("")
+    clear(tmp_path)
+    assert other.exists() and not own.parent.exists()
+
+
+def test_what_cannot_be_thrown_away_is_told_in_a_line(tmp_path):
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(InputError, match=f"{tmp_path.name}: cannot be written"):
+        clear(tmp_path)

@@ -156,6 +156,7 @@ def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data):
         """Pretends to reach its best at the second evaluation."""
 
         main_metric, greater_is_better = "accuracy", True
+        metrics = ("accuracy",)
 
         def __call__(self, model, batcher):
             seen.append({n: p.clone() for n, p in get_adapter(model).trained_parameters().items()})
@@ -184,6 +185,7 @@ def test_best_checkpoint_by_the_main_metric_and_early_stopping(tmp_path, data):
 def test_the_best_is_kept_though_it_lies_between_two_checkpoints(tmp_path, data):
     class Scripted:
         main_metric, greater_is_better = "accuracy", True
+        metrics = ("accuracy",)
 
         def __call__(self, model, batcher):
             seen.append(0)

@@ -140,6 +140,11 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
+def lies_in(folder: Path, run: Path) -> bool:
+    """Whether a checkpoint is one of a run's folder, and not of another's."""
+    return folder.resolve().parent == run.resolve()
+
+
 def step_of(folder: Path) -> int:
     """The step of checkpoint-<step>."""
     return int(folder.name.removeprefix(PREFIX))

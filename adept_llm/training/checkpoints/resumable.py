@@ -19,7 +19,7 @@ from adept_llm.compat.trainer import HookedTrainer
 from adept_llm.compat.transformers import quantization_of
 from adept_llm.errors import InputError
 from adept_llm.evaluation.ranks import from_all_ranks
-from adept_llm.files import write_files
+from adept_llm.files import named, write_files
 from adept_llm.record import RECORD_FILE, RunRecord
 from adept_llm.training.checkpoints import state as training_state
 from adept_llm.training.checkpoints.facts import check_same, facts, table_fingerprint
@@ -28,6 +28,7 @@ from adept_llm.training.checkpoints.folders import (
     checkpoints,
     find_checkpoint,
     keep_newest,
+    lies_in,
     read_manifest,
     step_of,
     write_checkpoint,
@@ -139,7 +140,7 @@ class ResumableTrainer(HookedTrainer):
             folder = Path(wanted)
             read_manifest(folder)
             self._check_content(folder)
-            if folder.resolve().parent == run.resolve():
+            if lies_in(folder, run):
                 _refuse_going_back(folder)
         check_same(folder, read_manifest(folder)["facts"], self._facts)
         return str(folder)
@@ -235,7 +236,8 @@ class ResumableTrainer(HookedTrainer):
         generators = from_all_ranks(training_state.random_state())
         if self.state.best_global_step:
             best = run / f"{PREFIX}{self.state.best_global_step}"
-            if self.state.best_global_step == step or best.is_dir():
+            own = self.resumed_from is None or lies_in(self.resumed_from, run)
+            if self.state.best_global_step == step or (own and best.is_dir()):
                 self.state.best_model_checkpoint = str(best)
 
         def write() -> None:
@@ -256,7 +258,8 @@ class ResumableTrainer(HookedTrainer):
             files[PROGRESS_FILE] = self._progress_file()
             write_checkpoint(run, step, files, self._facts)
             kept = self.state.best_model_checkpoint
-            keep_newest(run, self.args.save_total_limit, Path(kept) if kept else None, step)
+            with named(run):  # the other ranks wait for this one, or for its InputError
+                keep_newest(run, self.args.save_total_limit, Path(kept) if kept else None, step)
 
         agreed(write)
 
