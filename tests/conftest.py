@@ -6,19 +6,27 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
 from transformers import PreTrainedTokenizerFast  # noqa: E402
 
 from tests.tokenizers import CHATML, LLAMA2, build_byte_level, build_metaspace  # noqa: E402
 
+CLUSTER = "tests/slurm/"
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (--dist loadgroup) a file stays whole, and one process has the cluster."""
-    for item in items:
-        cluster = "slurm" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("slurm" if cluster else item.location[0]))
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Side by side (-n 2) a file stays whole, and so do all files that need the one cluster."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return CLUSTER if file.startswith(CLUSTER) else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,7 @@ def test_baselines_refuse_in_one_line(tmp_path):
 
 def test_a_baseline_that_diverges_has_no_result(tmp_path):
     """A sweep counts such a run as the worst, by the word that its line begins with."""
-    with pytest.raises(InputError, match=r"^loss: nan at step \d; lower the learning_rate 1e\+30"):
+    with pytest.raises(InputError, match=r"^loss: (nan at step|not finite on)"):
         results_of(tmp_path / "out", "full", "--learning_rate", "1e30")
     assert not (tmp_path / "out" / "run.json").exists()
 
