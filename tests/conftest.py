@@ -1,11 +1,13 @@
 """One thread for each process, and tokenizers of all kinds."""
 
+import json
 import os
 
 # small products gain nothing from more threads, and ranks share the cores; torch looks at this once
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
@@ -27,6 +29,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return CLUSTER if file.startswith(CLUSTER) else file
 
     return Files(config, log)
+
+
+@pytest.fixture(scope="session")
+def yes_no_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three files of sixteen rows with two labels: train, validation and test."""
+    folder = tmp_path_factory.mktemp("yes_no_rows")
+    for name in ("train", "validation", "test"):
+        lines = [{"prompt": f"{i} is", "completion": ("yes", "no")[i % 2]} for i in range(16)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    return folder
 
 
 @pytest.fixture(scope="session")

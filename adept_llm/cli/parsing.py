@@ -185,8 +185,8 @@ def check_output(name: str, path: str | None, **others: str | None) -> None:
         others: other files by their arguments; none of them is to be written over.
 
     Raises:
-        InputError: for a folder, a file in a folder that is missing, one without leave to write, or
-            one of the others.
+        InputError: for a folder, a file in a folder that is missing, one that may not be
+            written, or one of the others.
     """
     if path is None:
         return

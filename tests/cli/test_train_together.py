@@ -25,26 +25,16 @@ from adept_llm.training.run_folder import LOCK_FILE
 TIMED = ("per_second", "seconds", "memory")
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    """Three files of rows with two labels."""
-    folder = tmp_path_factory.mktemp("rows")
-    for name in ("train", "validation", "test"):
-        lines = [{"prompt": f"{i} is", "completion": ("yes", "no")[i % 2]} for i in range(16)]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
-    return folder
-
-
 @pytest.fixture
-def plan_in(rows):
+def plan_in(yes_no_rows):
     """A plan whose runs lie in a folder."""
 
     def make(folder, **more):
         arguments = {
             "model_name_or_path": str(MODEL), "max_steps": 4, "max_length": 48,
-            "save_strategy": "no", "train_file": str(rows / "train.jsonl"),
-            "test_file": str(rows / "test.jsonl"), "report_to": "none", "use_cpu": True,
-            "validation_file": str(rows / "validation.jsonl"), "num_virtual_tokens": 3,
+            "save_strategy": "no", "train_file": str(yes_no_rows / "train.jsonl"),
+            "test_file": str(yes_no_rows / "test.jsonl"), "report_to": "none", "use_cpu": True,
+            "validation_file": str(yes_no_rows / "validation.jsonl"), "num_virtual_tokens": 3,
             "bottleneck_size": 2, "disable_tqdm": True, "per_device_train_batch_size": 4,
         }  # fmt: skip
         given = {
