@@ -10,8 +10,10 @@ fail() {
     exit 2
 }
 
-# said once here, not in a traceback of each rank; -c alone would also look in this folder
+# said once here, not in a traceback of each rank; -c alone would also look in this folder.  A signal
+# to the whole job may end this too, and says nothing of the package.
 "$PYTHON" -c 'import sys; sys.path.pop(0); import adept_llm' 2>/dev/null ||
+    [ -n "${stopped:-}" ] ||
     fail "$PYTHON has no adept_llm: activate its environment before sbatch, or set PYTHON in slurm/site.env"
 
 # Go on in FOLDER/NAME-JOB.log, unless sbatch was given another --output.  Slurm can neither make a

@@ -5,6 +5,7 @@ Jobs go through the events of a kind side by side: Slurm lets a requeued job wai
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def timed_out(slurm, folder):
 
     The deaf one does not know the signal before the limit, so that Slurm ends it with SIGTERM.
     """
-    soon = ("--time=3", "--signal=B:USR1@150")
+    soon = ("--time=3", "--signal=B:USR1@140")  # 10 to 40 seconds after the start
     return {
         "srun": Job(slurm, folder, "limit-srun", *soon),
         "torchrun": Job(slurm, folder, "limit-torchrun", *soon, LAUNCHER="torchrun"),
@@ -86,6 +87,34 @@ def test_a_cancelled_job_ends(cancelled, which):
     job.check("CANCELLED", restarts=0)
     assert "cancelled by Slurm" in job.log and "requeue" not in job.log
     assert (job.out / "checkpoint-1").is_dir()  # what was learnt is kept all the same
+
+
+@pytest.fixture(scope="module")
+def told_at_once(slurm, folder):
+    """Jobs that Slurm tells to stop before their scripts have done more than to look at Python."""
+    python = folder / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        'if [ "$1" = -c ] && [ "${SLURM_RESTART_COUNT:-0}" = 0 ]; then kill -USR1 $PPID; fi\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    (folder / "one.txt").write_text("--finish\n")
+    alone = Job(slurm, folder, "at-once", toy=["--finish"], PYTHON=str(python))
+    out = folder / "runs" / "at-once-sweep"
+    array = slurm.submit(
+        "--array=0", "slurm/sweep.sbatch", out, "one.txt", "none.yaml", cwd=folder, PYTHON=python
+    )
+    return {"train": (alone.id, alone.out), "sweep": (f"{array}_0", out / "0")}
+
+
+@pytest.mark.parametrize("script", ["train", "sweep"])
+def test_a_job_that_is_told_to_stop_at_once_goes_on(slurm, told_at_once, script):
+    job, out = told_at_once[script]
+    slurm.wait_for_end(job)
+    (log,) = out.glob("*.log")
+    assert "told to stop before the ranks were started" in log.read_text()
+    assert "start 1" in log.read_text()
 
 
 def test_a_broken_job_that_got_further_goes_on(slurm, folder):
