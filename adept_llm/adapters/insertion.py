@@ -11,12 +11,12 @@ The loss of such a call is that of stock models on the same rows: the first colu
 target. Given `inputs_embeds` are taken as they are.
 """
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from adept_llm.adapters.call import named
 from adept_llm.adapters.layer import AdeptEmbedding, get_adapter
 from adept_llm.compat.cache import cache_of, given_cache
 from adept_llm.errors import InputError
@@ -45,11 +45,11 @@ def _insert(
         InputError: where it cannot be told how P is to be inserted.
     """
     adapter = get_adapter(model)
-    adapter.inserted_before = None
+    adapter.call.told.pop("inserted_before", None)
     # a packed row holds P; to look for it would wait for the device
     if not adapter.active or "packed_layout" in kwargs:
         return None
-    given = {**_named(model, args), **kwargs} if args else kwargs
+    given = named(model, args, kwargs)
     ids: Tensor | None = given.get("input_ids")
     if ids is None or ids.is_meta or not ids.shape[1]:
         return None
@@ -64,19 +64,14 @@ def _insert(
         raise InputError(
             "input_ids: some rows hold virtual tokens, others do not; give them to all or to none"
         )
-    adapter.inserted_before = ids.shape[1]
+    adapter.call.told["inserted_before"] = ids.shape[1]
     return (), _first(adapter, cache, given)
-
-
-def _named(model: Any, args: tuple[Any, ...]) -> dict[str, Any]:
-    """Arguments that were given by place."""
-    return dict(zip(inspect.signature(model.forward).parameters, args, strict=False))
 
 
 def _take_off(model: Any, args: Any, output: Any) -> None:
     """Give back what stands where the caller's ids stand; mark a cache that holds more."""
     adapter = get_adapter(model)
-    length, adapter.inserted_before = adapter.inserted_before, None
+    length: int | None = adapter.call.told.pop("inserted_before", None)
     if length is None or output is None:  # nothing was inserted, or the call raised
         return
     if isinstance(output, tuple):

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from adept_llm.adapters.call import CallState
 from adept_llm.adapters.config import AdeptConfig, BaseTable
 from adept_llm.adapters.forms import OffsetForm, PromptForm
 from adept_llm.adapters.methods import METHODS
@@ -57,8 +58,7 @@ class AdeptEmbedding(nn.Module):
         # ZeRO-3 takes parameters away between calls, and their shapes with them
         self.shapes = {name: tuple(p.shape) for name, p in self.trained_parameters().items()}
         self.hooks: list[RemovableHandle] = []  # of the model around it
-        self.position_ids: Tensor | None = None
-        self.inserted_before: int | None = None  # see `insertion`
+        self.call = CallState()  # see `insertion` and `positions`
         self.active = True  # see `without_adapter`
 
     @property
@@ -158,9 +158,10 @@ class AdeptEmbedding(nn.Module):
 
     def _positions(self, input_ids: Tensor) -> Tensor | None:
         """Each word's place in its text, [batch, seq], where `position_ids` were told."""
-        if self.position_ids is None:
+        told: Tensor | None = self.call.told.get("position_ids")
+        if told is None:
             return None
-        positions = self.position_ids - self.config.num_virtual_tokens
+        positions = told - self.config.num_virtual_tokens
         return positions.to(input_ids.device).expand(input_ids.shape)
 
     def extra_repr(self) -> str:
@@ -201,6 +202,8 @@ def embedding_device(model: "PreTrainedModel") -> torch.device:
 @contextmanager
 def without_adapter(model: "PreTrainedModel") -> Iterator[None]:
     """Let an injected model be its frozen base: words are read from E, and there is no P.
+
+    It is so for the calls of all threads.
 
     Raises:
         InputError: if it has no adapter.

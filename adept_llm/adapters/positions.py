@@ -19,7 +19,7 @@ def tell_positions(model: "PreTrainedModel") -> None:
 
 def _forget(model: Any, *call: Any) -> None:
     """Positions hold for one call."""
-    model.get_input_embeddings().position_ids = None
+    model.get_input_embeddings().call.told.pop("position_ids", None)
 
 
 def _tell(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -35,4 +35,4 @@ def _tell(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             positions = (mask.long().cumsum(-1) - 1)[:, seen:]
         else:
             positions = torch.arange(seen, seen + input_ids.shape[1])[None]
-    model.get_input_embeddings().position_ids = positions
+    model.get_input_embeddings().call.told["position_ids"] = positions

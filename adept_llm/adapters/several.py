@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from adept_llm.adapters.call import CallState
 from adept_llm.adapters.layer import AdeptEmbedding
 from adept_llm.errors import InputError
 
@@ -38,7 +39,7 @@ class SeveralAdapters(nn.Module):
         self.layers = nn.ModuleList(adapters.values())
         self.owners: list[int] = []
         self.lengths: list[int] | None = None
-        self.position_ids: Tensor | None = None
+        self.call = CallState()  # see `positions`
 
     @property
     def adapters(self) -> dict[str, AdeptEmbedding]:
@@ -73,7 +74,7 @@ class SeveralAdapters(nn.Module):
         """
         dim = 0 if self.lengths is None else 1
         owners = self._owners(input_ids.shape[dim])
-        positions = None if self.position_ids is None else self.position_ids.to(input_ids.device)
+        positions: Tensor | None = self.call.told.get("position_ids")
         pieces, order = [], []
         for index, layer in enumerate(self.adapters.values()):
             places = [place for place, owner in enumerate(owners) if owner == index]
@@ -82,9 +83,10 @@ class SeveralAdapters(nn.Module):
             order += places
             own = torch.tensor(places, device=input_ids.device)
             if positions is not None:
-                layer.position_ids = positions.expand(input_ids.shape).index_select(dim, own)
+                told = positions.to(input_ids.device).expand(input_ids.shape)
+                layer.call.told["position_ids"] = told.index_select(dim, own)
             pieces.append(layer(input_ids.index_select(dim, own)))
-            layer.position_ids = None
+            layer.call.told.pop("position_ids", None)
         back = torch.tensor(order, device=input_ids.device).argsort()
         return torch.cat(pieces, dim).index_select(dim, back)
 
@@ -126,6 +128,8 @@ def rows_of(
     model: "PreTrainedModel", names: Sequence[str], lengths: Sequence[int] | None = None
 ) -> Iterator[None]:
     """Say whose the rows of the next calls are; `generate` may repeat each row for its beams.
+
+    It is said to the model, for the calls of all threads.
 
     Args:
         model: with several adapters.
