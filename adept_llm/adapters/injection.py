@@ -145,7 +145,7 @@ def attach(
         for parameter in adapter.prompt_parameters().values():
             # m = 0 leaves an empty prompt, which optimizers need not see
             parameter.requires_grad_(adapter.config.num_virtual_tokens > 0)
-    if isinstance(embedding, AdeptEmbedding) and embedding.config.num_virtual_tokens:
+    if any(adapter.config.num_virtual_tokens for adapter in adapters):
         insert_virtual_tokens(model)
     # of the rows as they are read: behind the insertion
     if any(adapter.offset.needs_positions for adapter in adapters):

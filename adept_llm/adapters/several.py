@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adept_llm.adapters.call import CallState
+from adept_llm.adapters.config import BaseTable
 from adept_llm.adapters.layer import AdeptEmbedding
 from adept_llm.errors import InputError
 
@@ -56,6 +57,11 @@ class SeveralAdapters(nn.Module):
     def weight(self) -> Tensor:
         """The frozen table [V, d]."""
         return self.base.weight
+
+    @property
+    def table(self) -> BaseTable:
+        """What is known of it."""
+        return next(iter(self.adapters.values())).table
 
     @property
     def virtual_token_ids(self) -> list[int]:
@@ -105,6 +111,26 @@ class SeveralAdapters(nn.Module):
             told = len(self.owners) if self.lengths is None else sum(self.lengths)
             raise InputError(f"model: {told} {what} were announced by `rows_of`, {size} came")
         return [owner for owner, n in zip(self.owners, spans, strict=True) for _ in range(n)]
+
+    def check_prompts(self, hold: Sequence[bool]) -> None:
+        """Refuse rows without virtual ids whose adapters have a prompt, as P is part of them.
+
+        Args:
+            hold: whether each row holds virtual ids.
+
+        Raises:
+            InputError: naming the adapter, and as `forward`.
+        """
+        if self.lengths is not None:
+            return
+        for owner, held in zip(self._owners(len(hold)), hold, strict=True):
+            name = self.names[owner]
+            if not held and (ids := self.adapters[name].virtual_token_ids):
+                raise InputError(
+                    f"input_ids: a row of {name!r} holds no virtual tokens; put its "
+                    f"{len(ids)}, from {ids[0]} on, in front of its text, or call the model within "
+                    "`only`, which inserts them"
+                )
 
     def extra_repr(self) -> str:
         """Shown by print(model)."""
