@@ -36,7 +36,7 @@ def insert_virtual_tokens(model: "PreTrainedModel") -> None:
 
     One with several adapters does so within `only`; within `rows_of` such rows are refused.
     """
-    layer = model.get_input_embeddings()
+    layer: Any = model.get_input_embeddings()
     adapters = layer.adapters.values() if isinstance(layer, SeveralAdapters) else [layer]
     before = model.register_forward_pre_hook(_insert, with_kwargs=True)
     after = model.register_forward_hook(_take_off, always_call=True)

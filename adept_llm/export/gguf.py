@@ -94,7 +94,7 @@ def dtype_of(merged: Path, tuned: Tuned) -> torch.dtype:
 
 def own_prompt(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     """The virtual tokens that a base's tokenizer puts in front of texts, as it was merged."""
-    written: list[str] = tokenizer.convert_ids_to_tokens(tokenizer("").input_ids)
+    written = [str(tokenizer.convert_ids_to_tokens(i)) for i in tokenizer("").input_ids]
     return [name for name in written if name.startswith("<|adept_")]
 
 
