@@ -170,12 +170,13 @@ def rows_of(
     if unknown:
         known = ", ".join(layer.names)
         raise InputError(f"adapters: {min(unknown)!r} is not there; known: {known}")
+    before = layer.owners, layer.lengths
     layer.owners = [layer.names.index(name) for name in names]
     layer.lengths = None if lengths is None else list(lengths)
     try:
         yield
     finally:
-        layer.owners, layer.lengths = [], None
+        layer.owners, layer.lengths = before
 
 
 @contextmanager

@@ -197,6 +197,18 @@ def test_beams_of_a_row_are_its_adapters(base):
         )
 
 
+def test_within_rows_of_another_one_ends_by_itself(base):
+    model = together(base)
+    ids = torch.tensor([words(5, 0)])
+    with rows_of(model, ["a"], [5]):
+        expected = several_of(model)(ids)
+        with rows_of(model, ["d"]):
+            several_of(model)(ids)
+        assert torch.equal(several_of(model)(ids), expected)
+    with pytest.raises(InputError, match="within `rows_of`"):
+        model(ids)
+
+
 def test_what_is_not_told_is_refused(base):
     model = together(base)
     ids = torch.tensor([words(5, 0)])
