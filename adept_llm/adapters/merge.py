@@ -21,6 +21,7 @@ from adept_llm.adapters.pretrained import make_stock
 from adept_llm.adapters.virtual_head import (
     BIAS,
     VirtualRow,
+    evaluating,
     last_states,
     measuring_ids,
     virtual_row,
@@ -107,15 +108,16 @@ def merged_rows(adapter: AdeptEmbedding) -> Tensor:
 
 def merged_blocks(adapter: AdeptEmbedding) -> Iterator[Tensor]:
     """The same, some thousand rows at a time."""
-    adapter.eval()
     weight = adapter.base.weight
     for first in range(0, len(weight), CHUNK_ROWS):
         rows = weight[first : first + CHUNK_ROWS]
         ids = torch.arange(first, first + len(rows), device=weight.device)
-        with torch.no_grad():
-            yield adapter.adapt_rows(rows, ids)
-    with torch.no_grad():
-        yield adapter.prompt_rows(weight.dtype)
+        with torch.no_grad(), evaluating(adapter):
+            block = adapter.adapt_rows(rows, ids)
+        yield block
+    with torch.no_grad(), evaluating(adapter):
+        prompt = adapter.prompt_rows(weight.dtype)
+    yield prompt
 
 
 def _swap_layer(model: "PreTrainedModel", adapter: AdeptEmbedding) -> None:

@@ -173,6 +173,14 @@ def test_without_a_chat_template_there_is_none_afterwards():
     assert merged.convert_tokens_to_ids("<|adept_0|>") == merged("").input_ids[0]
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_reading_the_merged_rows_leaves_the_mode(training):
+    """A model in training went on without its dropout."""
+    layer = get_adapter(adapted().train(training))
+    merged_rows(layer)
+    assert {module.training for module in layer.modules()} == {training}
+
+
 @pytest.mark.parametrize("spare", [0, 8])
 def test_an_adapter_of_a_merged_base_is_merged_again(tmp_path, spare):
     """[new P][old P][BOS]: of the same names for both the first prompt was lost, silently."""
