@@ -14,7 +14,7 @@ from adept_llm.adapters.frozen_table import Gather, root_mean_square, whole
 from adept_llm.adapters.insertion import insert_virtual_tokens
 from adept_llm.adapters.layer import AdeptEmbedding, embed_scale_of
 from adept_llm.adapters.positions import tell_positions
-from adept_llm.adapters.pretrained import save_as_adapter
+from adept_llm.adapters.pretrained import refuse_resizing, save_as_adapter
 from adept_llm.adapters.saved import copy_values, read_adapter, saved_prompt
 from adept_llm.adapters.several import SeveralAdapters
 from adept_llm.errors import InputError
@@ -145,11 +145,12 @@ def attach(
         for parameter in adapter.prompt_parameters().values():
             # m = 0 leaves an empty prompt, which optimizers need not see
             parameter.requires_grad_(adapter.config.num_virtual_tokens > 0)
-    if isinstance(embedding, AdeptEmbedding) and embedding.config.num_virtual_tokens:
+    if any(adapter.config.num_virtual_tokens for adapter in adapters):
         insert_virtual_tokens(model)
     # of the rows as they are read: behind the insertion
     if any(adapter.offset.needs_positions for adapter in adapters):
         tell_positions(model)
+    model.resize_token_embeddings = refuse_resizing  # type: ignore[method-assign]
     if isinstance(embedding, SeveralAdapters):
         model.save_pretrained = _refuse_saving  # type: ignore[method-assign]
     else:
@@ -176,8 +177,9 @@ def check_model(model: "PreTrainedModel") -> nn.Embedding:
     """The model's embedding layer, if an adapter can take its place.
 
     Raises:
-        InputError: for encoder-decoders, multimodal models, models without a plain table, models
-            that look token ids up in a second table, and models that have an adapter already.
+        InputError: for encoder-decoders, multimodal models, models without a plain table or without
+            a head over its words, models that look token ids up in a second table, and models that
+            have an adapter already.
     """
     name = type(model).__name__
     if getattr(model.config, "is_encoder_decoder", False):
@@ -196,14 +198,29 @@ def check_model(model: "PreTrainedModel") -> nn.Embedding:
         )
     if type(base) is not nn.Embedding and embed_scale_of(base) is None:
         raise InputError(f"model: embedding layer {type(base).__name__} of {name} is not supported")
+    if model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]
+        raise InputError(
+            f"model: {name} has no head over the vocabulary; load it by AutoModelForCausalLM"
+        )
+    sizes = _sizes_of_token_tables(model.config, base)
     for path, module in model.named_modules():
         second = isinstance(module, nn.Embedding) and module is not base
-        if second and module.num_embeddings == base.num_embeddings:
+        if second and module.num_embeddings in sizes:
             raise InputError(
                 f"model: {name} looks token ids up in a second table ({path}), which knows no "
                 "virtual tokens; take a decoder with one table"
             )
     return base
+
+
+def _sizes_of_token_tables(config: Any, base: nn.Embedding) -> set[int | None]:
+    """How many rows a second table over token ids may have; one of positions may have as many.
+
+    Gemma 3n and 4 look the ids up again for each layer, in a table of another size.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    of_layers = getattr(config, "vocab_size_per_layer_input", None)
+    return {base.num_embeddings} - {positions} | {of_layers}
 
 
 def describe_table(
@@ -217,8 +234,13 @@ def describe_table(
         revision: its commit on the hub.
 
     Raises:
-        InputError: for a table without finite values.
+        InputError: for a table without finite values, or one that was offloaded or not loaded.
     """
+    if weight.is_meta:
+        raise InputError(
+            "model: its embedding table lies on the device meta, offloaded or not loaded; load the "
+            "model with its embedding layer in memory"
+        )
     rms = root_mean_square(weight)
     if not rms > 0 or rms == float("inf"):
         raise InputError(f"model: the embedding table has rms {rms}; its weights are not loaded")

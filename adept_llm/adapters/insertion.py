@@ -3,21 +3,23 @@
 A model whose rows hold words alone would read them with the offset and without P, which is neither
 the base nor what was trained. So a call is one of two kinds. Its rows hold virtual ids: then it is
 left as it is, and so is all that goes on from its cache. Or they hold none: then P is put in front
-of each text, [PAD..][P][text], behind the padding on its left, and taken off what comes back, so
-that logits stand where the caller's ids stand. Labels, masks and positions follow. Whatever knows
-nothing of virtual tokens (`generate`, Trainer, SFTTrainer, a streamer) then works in words alone.
+of each text, [PAD..][P][text], behind the padding on its left, and taken off logits and hidden
+states that come back, so that they stand where the caller's ids stand. Attentions keep the columns
+of P, which are attended to. Labels, masks and positions follow. Whatever knows nothing of virtual
+tokens (`generate`, Trainer, SFTTrainer, a streamer) then works in words alone.
 
 The loss of such a call is that of stock models on the same rows: the first column is never a
 target. Given `inputs_embeds` are taken as they are.
 """
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from adept_llm.adapters.layer import AdeptEmbedding, get_adapter
+from adept_llm.adapters.call import named
+from adept_llm.adapters.layer import AdeptEmbedding
+from adept_llm.adapters.several import SeveralAdapters
 from adept_llm.compat.cache import cache_of, given_cache
 from adept_llm.errors import InputError
 
@@ -30,10 +32,16 @@ WAY_OUT = "put get_adapter(model).virtual_token_ids in front of each text yourse
 
 
 def insert_virtual_tokens(model: "PreTrainedModel") -> None:
-    """Let an injected model put P in front of rows that hold no virtual ids."""
-    adapter = get_adapter(model)
-    adapter.hooks.append(model.register_forward_pre_hook(_insert, with_kwargs=True))
-    adapter.hooks.append(model.register_forward_hook(_take_off, always_call=True))
+    """Let an injected model put P in front of rows that hold no virtual ids.
+
+    One with several adapters does so within `only`; within `rows_of` such rows are refused.
+    """
+    layer: Any = model.get_input_embeddings()
+    adapters = layer.adapters.values() if isinstance(layer, SeveralAdapters) else [layer]
+    before = model.register_forward_pre_hook(_insert, with_kwargs=True)
+    after = model.register_forward_hook(_take_off, always_call=True)
+    for adapter in adapters:
+        adapter.hooks += [before, after]
 
 
 def _insert(
@@ -44,39 +52,47 @@ def _insert(
     Raises:
         InputError: where it cannot be told how P is to be inserted.
     """
-    adapter = get_adapter(model)
-    adapter.inserted_before = None
+    layer: AdeptEmbedding | SeveralAdapters = model.get_input_embeddings()
+    layer.call.told.pop("inserted_before", None)
+    alone = isinstance(layer, AdeptEmbedding)
     # a packed row holds P; to look for it would wait for the device
-    if not adapter.active or "packed_layout" in kwargs:
+    if "packed_layout" in kwargs or (alone and not (layer.active and layer.virtual_token_ids)):
         return None
-    given = {**_named(model, args), **kwargs} if args else kwargs
+    given = named(model, args, kwargs)
     ids: Tensor | None = given.get("input_ids")
     if ids is None or ids.is_meta or not ids.shape[1]:
         return None
     cache = given_cache(given)
     if cache is not None and cache.get_seq_length():
         # of a cache that holds ids as they were given, the caller says what stands where
-        return ((), _next(adapter, cache, given)) if hasattr(cache, "inserted_tokens") else None
-    rows = (ids >= adapter.table.vocab_size).any(1).tolist()
-    if all(rows):
+        return ((), _next(cache, given)) if hasattr(cache, "inserted_tokens") else None
+    hold = _virtual_ids(layer, given).any(1).tolist()
+    if isinstance(layer, SeveralAdapters):
+        layer.check_prompts(hold)
         return None
-    if any(rows):
+    if all(hold):
+        return None
+    if any(hold):
         raise InputError(
             "input_ids: some rows hold virtual tokens, others do not; give them to all or to none"
         )
-    adapter.inserted_before = ids.shape[1]
-    return (), _first(adapter, cache, given)
+    layer.call.told["inserted_before"] = ids.shape[1]
+    return (), _first(layer, cache, given)
 
 
-def _named(model: Any, args: tuple[Any, ...]) -> dict[str, Any]:
-    """Arguments that were given by place."""
-    return dict(zip(inspect.signature(model.forward).parameters, args, strict=False))
+def _virtual_ids(layer: AdeptEmbedding | SeveralAdapters, given: dict[str, Any]) -> Tensor:
+    """Where virtual ids stand, [B, L]; what a mask hides is padding, whichever id it has."""
+    ids, mask = given["input_ids"], given.get("attention_mask")
+    virtual: Tensor = ids >= layer.table.vocab_size
+    if isinstance(mask, Tensor) and mask.shape == ids.shape:
+        virtual = virtual & mask.bool()
+    return virtual
 
 
 def _take_off(model: Any, args: Any, output: Any) -> None:
     """Give back what stands where the caller's ids stand; mark a cache that holds more."""
-    adapter = get_adapter(model)
-    length, adapter.inserted_before = adapter.inserted_before, None
+    layer: AdeptEmbedding | SeveralAdapters = model.get_input_embeddings()
+    length: int | None = layer.call.told.pop("inserted_before", None)
     if length is None or output is None:  # nothing was inserted, or the call raised
         return
     if isinstance(output, tuple):
@@ -86,7 +102,7 @@ def _take_off(model: Any, args: Any, output: Any) -> None:
     if (states := getattr(output, "hidden_states", None)) is not None:
         output.hidden_states = tuple(state[:, -length:] for state in states)
     if (cache := cache_of(output)) is not None:
-        cache.inserted_tokens = adapter.config.num_virtual_tokens
+        cache.inserted_tokens = len(layer.virtual_token_ids)
 
 
 def _first(adapter: AdeptEmbedding, cache: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +112,8 @@ def _first(adapter: AdeptEmbedding, cache: Any, given: dict[str, Any]) -> dict[s
     _check_plain(cache, mask, given)
     start = _text_starts(ids, mask)
     columns = torch.arange(m + ids.shape[1], device=ids.device)[None]
-    out = {**given, "input_ids": _widened(ids, start, m, first + columns - start)}
+    words = ids.masked_fill(ids >= first, 0)  # under the mask, as these rows hold no virtual ids
+    out = {**given, "input_ids": _widened(words, start, m, first + columns - start)}
     if mask is not None:
         out["attention_mask"] = _widened(mask, start, m, 1)
     if (positions := given.get("position_ids")) is not None:
@@ -106,11 +123,11 @@ def _first(adapter: AdeptEmbedding, cache: Any, given: dict[str, Any]) -> dict[s
         labels = labels.index_fill(1, torch.zeros(1, dtype=torch.long, device=ids.device), -100)
         out["labels"] = _widened(labels, start, m, -100)
     if isinstance(kept := given.get("logits_to_keep"), Tensor):
-        out["logits_to_keep"] = kept + m
+        out["logits_to_keep"] = torch.where(kept < 0, kept, kept + m)
     return out
 
 
-def _next(adapter: AdeptEmbedding, cache: Any, given: dict[str, Any]) -> dict[str, Any]:
+def _next(cache: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a call that goes on from a cache into which P was inserted."""
     m, seen, new = cache.inserted_tokens, cache.get_seq_length(), given["input_ids"].shape[1]
     out, mask, positions = dict(given), given.get("attention_mask"), given.get("position_ids")

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from adept_llm.adapters.call import CallState
 from adept_llm.adapters.config import AdeptConfig, BaseTable
 from adept_llm.adapters.forms import OffsetForm, PromptForm
 from adept_llm.adapters.methods import METHODS
@@ -57,8 +58,7 @@ class AdeptEmbedding(nn.Module):
         # ZeRO-3 takes parameters away between calls, and their shapes with them
         self.shapes = {name: tuple(p.shape) for name, p in self.trained_parameters().items()}
         self.hooks: list[RemovableHandle] = []  # of the model around it
-        self.position_ids: Tensor | None = None
-        self.inserted_before: int | None = None  # see `insertion`
+        self.call = CallState()  # see `insertion` and `positions`
         self.active = True  # see `without_adapter`
 
     @property
@@ -95,10 +95,14 @@ class AdeptEmbedding(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AdeptEmbedding":
         """Follow the model to another device, but not to another dtype (INV 4)."""
         masters = {name: value.detach() for name, value in self.saved_values().items()}
+        trained = self.trained_parameters().items()
+        gradients = {name: p.grad.detach() for name, p in trained if p.grad is not None}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, value in self.saved_values().items():
             if value.dtype != masters[name].dtype:
                 value.data = masters[name].to(value.device, copy=True)
+                if name in gradients:
+                    value.grad = gradients[name].to(value.device)
         return self
 
     def adapt_rows(self, rows: Tensor, word_ids: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -142,13 +146,15 @@ class AdeptEmbedding(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Ids [batch, seq] -> embeddings [batch, seq, d] in the table's dtype."""
+        has_prompt = self.active and self.config.num_virtual_tokens > 0
         is_word = input_ids < self.table.vocab_size
-        word_ids = torch.where(is_word, input_ids, 0)
+        # where there is no P, the base refuses what is no word
+        word_ids = torch.where(is_word, input_ids, 0) if has_prompt else input_ids
         rows: Tensor = self.base(word_ids)
         with torch.autocast(rows.device.type, enabled=False):
             if self.active:
                 rows = self.adapt_rows(rows, word_ids, self._positions(input_ids))
-            if self.active and self.config.num_virtual_tokens:
+            if has_prompt:
                 index = (input_ids - self.table.vocab_size).clamp(min=0)
                 virtual = F.embedding(index, self.prompt_rows(rows.dtype))
                 rows = torch.where(is_word[..., None], rows, virtual)
@@ -158,9 +164,10 @@ class AdeptEmbedding(nn.Module):
 
     def _positions(self, input_ids: Tensor) -> Tensor | None:
         """Each word's place in its text, [batch, seq], where `position_ids` were told."""
-        if self.position_ids is None:
+        told: Tensor | None = self.call.told.get("position_ids")
+        if told is None:
             return None
-        positions = self.position_ids - self.config.num_virtual_tokens
+        positions = told - self.config.num_virtual_tokens
         return positions.to(input_ids.device).expand(input_ids.shape)
 
     def extra_repr(self) -> str:
@@ -184,12 +191,15 @@ def get_adapter(model: "PreTrainedModel") -> AdeptEmbedding:
 
 
 def virtual_token_ids(model: "PreTrainedModel") -> list[int]:
-    """What stands in front of a model's texts: the ids of P; none for a model without adapter.
+    """What stands in front of a model's texts: the ids of P; none where it has no adapter now.
 
     Raises:
         InputError: for a model with several adapters, each of which has its own.
     """
-    ids: list[int] = getattr(model.get_input_embeddings(), "virtual_token_ids", [])
+    layer = model.get_input_embeddings()
+    if not getattr(layer, "active", True):
+        return []
+    ids: list[int] = getattr(layer, "virtual_token_ids", [])
     return ids
 
 
@@ -202,15 +212,17 @@ def embedding_device(model: "PreTrainedModel") -> torch.device:
 def without_adapter(model: "PreTrainedModel") -> Iterator[None]:
     """Let an injected model be its frozen base: words are read from E, and there is no P.
 
+    It is so for the calls of all threads.
+
     Raises:
         InputError: if it has no adapter.
     """
     adapter = get_adapter(model)
-    adapter.active = False
+    before, adapter.active = adapter.active, False
     try:
         yield
     finally:
-        adapter.active = True
+        adapter.active = before
 
 
 def embed_scale_of(base: nn.Embedding) -> float | None:

@@ -7,6 +7,7 @@ text, and its chat template in front of every conversation.
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from adept_llm.adapters.pretrained import make_stock
 from adept_llm.adapters.virtual_head import (
     BIAS,
     VirtualRow,
+    evaluating,
     last_states,
     measuring_ids,
     virtual_row,
@@ -34,9 +36,17 @@ log = logging.getLogger(__name__)
 CHUNK_ROWS = 4096
 
 
-def virtual_token_name(index: int) -> str:
-    """Name of a virtual token in a merged tokenizer."""
-    return f"<|adept_{index}|>"
+def virtual_token_names(tokenizer: "PreTrainedTokenizerBase", count: int) -> list[str]:
+    """Names of further virtual tokens: <|adept_0|>.., or behind those that a merged base has."""
+    return _further_names(tokenizer, "<|adept_%d|>", count)
+
+
+def _further_names(tokenizer: "PreTrainedTokenizerBase", form: str, count: int) -> list[str]:
+    """Names by a form, numbered behind the last that a tokenizer knows."""
+    number = re.compile(re.escape(form).replace("%d", r"(\d+)"))
+    known = [int(found[1]) for name in tokenizer.get_vocab() if (found := number.fullmatch(name))]
+    first = max(known, default=-1) + 1
+    return [form % i for i in range(first, first + count)]
 
 
 def merge_adapter(
@@ -98,15 +108,16 @@ def merged_rows(adapter: AdeptEmbedding) -> Tensor:
 
 def merged_blocks(adapter: AdeptEmbedding) -> Iterator[Tensor]:
     """The same, some thousand rows at a time."""
-    adapter.eval()
     weight = adapter.base.weight
     for first in range(0, len(weight), CHUNK_ROWS):
         rows = weight[first : first + CHUNK_ROWS]
         ids = torch.arange(first, first + len(rows), device=weight.device)
-        with torch.no_grad():
-            yield adapter.adapt_rows(rows, ids)
-    with torch.no_grad():
-        yield adapter.prompt_rows(weight.dtype)
+        with torch.no_grad(), evaluating(adapter):
+            block = adapter.adapt_rows(rows, ids)
+        yield block
+    with torch.no_grad(), evaluating(adapter):
+        prompt = adapter.prompt_rows(weight.dtype)
+    yield prompt
 
 
 def _swap_layer(model: "PreTrainedModel", adapter: AdeptEmbedding) -> None:
@@ -152,7 +163,8 @@ def tokenizer_with_virtual_tokens(
     """
     m, first = adapter.config.num_virtual_tokens, adapter.table.vocab_size
     longer = with_further_tokens(tokenizer, first, m)
-    return with_prefix(longer, {virtual_token_name(i): first + i for i in range(m)})
+    names = virtual_token_names(tokenizer, m)
+    return with_prefix(longer, {name: first + i for i, name in enumerate(names)})
 
 
 def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", rows: int) -> None:
@@ -174,7 +186,7 @@ def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", rows: int) -> None:
 def with_further_tokens(
     tokenizer: "PreTrainedTokenizerBase", first: int, count: int
 ) -> "PreTrainedTokenizerBase":
-    """A tokenizer that has the special tokens <|adept_0|>.. as ids first, first + 1, ..
+    """A tokenizer that has further `virtual_token_names` as ids first, first + 1, ..
 
     Args:
         tokenizer: a fast one; it is not changed.
@@ -193,8 +205,8 @@ def with_further_tokens(
 
     longer = copy.deepcopy(tokenizer)
     # a table may have more rows than its tokenizer has tokens: fill the gap, so that ids agree
-    filler = [f"<|adept_unused_{i}|>" for i in range(first - len(longer))]
-    names = [virtual_token_name(i) for i in range(count)]
+    filler = _further_names(tokenizer, "<|adept_unused_%d|>", first - len(longer))
+    names = virtual_token_names(tokenizer, count)
     longer.add_tokens([AddedToken(n, special=True, normalized=False) for n in filler + names])
     return longer
 

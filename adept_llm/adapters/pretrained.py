@@ -8,7 +8,7 @@ model's names, beside the two files that `load_adapter` reads. No row of the bas
 from collections.abc import Mapping
 from pathlib import Path
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from torch import Tensor
 
@@ -32,7 +32,8 @@ def save_as_adapter(model: "PreTrainedModel") -> None:
 
 def make_stock(model: "PreTrainedModel") -> None:
     """Take away what injection added to the model itself; its embedding layer has to be there."""
-    model.__dict__.pop("save_pretrained", None)
+    for name in ("save_pretrained", "resize_token_embeddings"):
+        model.__dict__.pop(name, None)
     for hook in get_adapter(model).hooks:
         hook.remove()
 
@@ -56,7 +57,8 @@ def save_pretrained(
         others: of stock save_pretrained, such as the size of shards: without effect on one file.
 
     Raises:
-        InputError: if it is to be pushed, or the adapter is split over ranks.
+        InputError: if it is to be pushed, the adapter is split over ranks, or the folder holds the
+            weights of a model.
     """
     from safetensors.torch import save
 
@@ -66,6 +68,7 @@ def save_pretrained(
         return
     adapter = get_adapter(model)
     path = _path_of(model, adapter)
+    _check_no_model(Path(save_directory), path)
     values: dict[str, Tensor] = dict(adapter.trained_parameters())
     if state_dict is not None:
         values = {name: state_dict.get(path + name, value) for name, value in values.items()}
@@ -75,6 +78,44 @@ def save_pretrained(
     named = {path + name: v.detach().cpu().contiguous() for name, v in all_values.items()}
     files[MODEL_FILE] = save(named, metadata={"format": "pt"})
     write_files(Path(save_directory), files)
+
+
+def refuse_resizing(*args: Any, **kwargs: Any) -> NoReturn:
+    """In the place of resize_token_embeddings of an injected model, whose table is frozen."""
+    raise InputError(
+        "resize_token_embeddings: the table is frozen and has an adapter; resize the base model "
+        "before the adapter is put in"
+    )
+
+
+def _check_no_model(folder: Path, path: str) -> None:
+    """Refuse to overwrite the weights of a model, such as the base's own.
+
+    Args:
+        folder: where an adapter is to be written.
+        path: what stands before its names.
+
+    Raises:
+        InputError: for a model's shards, or a file that holds more than an adapter.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    own = (f"{path}prompt.", f"{path}offset.")
+    found = folder / f"{MODEL_FILE}.index.json"
+    if not found.exists():
+        found = folder / MODEL_FILE
+        try:
+            with safe_open(found, framework="pt") as file:
+                if all(name.startswith(own) for name in file.keys()):
+                    return
+        except FileNotFoundError:
+            return
+        except SafetensorError:  # a model's, damaged
+            pass
+    raise InputError(
+        f"save_pretrained: {found} holds the weights of a model, which the adapter would replace; "
+        "name another folder"
+    )
 
 
 def _path_of(model: "PreTrainedModel", adapter: AdeptEmbedding) -> str:

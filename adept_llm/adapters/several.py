@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from adept_llm.adapters.call import CallState
+from adept_llm.adapters.config import BaseTable
 from adept_llm.adapters.layer import AdeptEmbedding
 from adept_llm.errors import InputError
 
@@ -38,7 +40,7 @@ class SeveralAdapters(nn.Module):
         self.layers = nn.ModuleList(adapters.values())
         self.owners: list[int] = []
         self.lengths: list[int] | None = None
-        self.position_ids: Tensor | None = None
+        self.call = CallState()  # see `positions`
 
     @property
     def adapters(self) -> dict[str, AdeptEmbedding]:
@@ -57,6 +59,11 @@ class SeveralAdapters(nn.Module):
         return self.base.weight
 
     @property
+    def table(self) -> BaseTable:
+        """What is known of it."""
+        return next(iter(self.adapters.values())).table
+
+    @property
     def virtual_token_ids(self) -> list[int]:
         """Not known where nobody says of which adapter.
 
@@ -73,7 +80,7 @@ class SeveralAdapters(nn.Module):
         """
         dim = 0 if self.lengths is None else 1
         owners = self._owners(input_ids.shape[dim])
-        positions = None if self.position_ids is None else self.position_ids.to(input_ids.device)
+        positions: Tensor | None = self.call.told.get("position_ids")
         pieces, order = [], []
         for index, layer in enumerate(self.adapters.values()):
             places = [place for place, owner in enumerate(owners) if owner == index]
@@ -82,9 +89,10 @@ class SeveralAdapters(nn.Module):
             order += places
             own = torch.tensor(places, device=input_ids.device)
             if positions is not None:
-                layer.position_ids = positions.expand(input_ids.shape).index_select(dim, own)
+                told = positions.to(input_ids.device).expand(input_ids.shape)
+                layer.call.told["position_ids"] = told.index_select(dim, own)
             pieces.append(layer(input_ids.index_select(dim, own)))
-            layer.position_ids = None
+            layer.call.told.pop("position_ids", None)
         back = torch.tensor(order, device=input_ids.device).argsort()
         return torch.cat(pieces, dim).index_select(dim, back)
 
@@ -103,6 +111,26 @@ class SeveralAdapters(nn.Module):
             told = len(self.owners) if self.lengths is None else sum(self.lengths)
             raise InputError(f"model: {told} {what} were announced by `rows_of`, {size} came")
         return [owner for owner, n in zip(self.owners, spans, strict=True) for _ in range(n)]
+
+    def check_prompts(self, hold: Sequence[bool]) -> None:
+        """Refuse rows without virtual ids whose adapters have a prompt, as P is part of them.
+
+        Args:
+            hold: whether each row holds virtual ids.
+
+        Raises:
+            InputError: naming the adapter, and as `forward`.
+        """
+        if self.lengths is not None:
+            return
+        for owner, held in zip(self._owners(len(hold)), hold, strict=True):
+            name = self.names[owner]
+            if not held and (ids := self.adapters[name].virtual_token_ids):
+                raise InputError(
+                    f"input_ids: a row of {name!r} holds no virtual tokens; put its "
+                    f"{len(ids)}, from {ids[0]} on, in front of its text, or call the model within "
+                    "`only`, which inserts them"
+                )
 
     def extra_repr(self) -> str:
         """Shown by print(model)."""
@@ -127,6 +155,8 @@ def rows_of(
 ) -> Iterator[None]:
     """Say whose the rows of the next calls are; `generate` may repeat each row for its beams.
 
+    It is said to the model, for the calls of all threads.
+
     Args:
         model: with several adapters.
         names: of each row's adapter; with lengths, of each span of the one packed row.
@@ -140,12 +170,13 @@ def rows_of(
     if unknown:
         known = ", ".join(layer.names)
         raise InputError(f"adapters: {min(unknown)!r} is not there; known: {known}")
+    before = layer.owners, layer.lengths
     layer.owners = [layer.names.index(name) for name in names]
     layer.lengths = None if lengths is None else list(lengths)
     try:
         yield
     finally:
-        layer.owners, layer.lengths = [], None
+        layer.owners, layer.lengths = before
 
 
 @contextmanager

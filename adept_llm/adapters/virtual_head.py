@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adept_llm.adapters.layer import embedding_device
 from adept_llm.adapters.measuring_texts import TEXTS
@@ -94,7 +94,7 @@ def last_states(model: "PreTrainedModel", ids: Tensor, prefix: int) -> Tensor:
     seen: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
-        with torch.no_grad(), _evaluating(model):
+        with torch.no_grad(), evaluating(model):
             model(ids.to(embedding_device(model)), use_cache=False)
     finally:
         hook.remove()
@@ -102,13 +102,14 @@ def last_states(model: "PreTrainedModel", ids: Tensor, prefix: int) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: "PreTrainedModel") -> Iterator[None]:
-    training = model.training
-    model.train(False)
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A module in evaluation mode, and afterwards in the mode that it had."""
+    training = module.training
+    module.eval()
     try:
         yield
     finally:
-        model.train(training)
+        module.train(training)
 
 
 def virtual_row(

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from adept_llm import __version__
+from adept_llm.adapters.merge import virtual_token_names
 from adept_llm.adapters.virtual_head import VirtualRow
 from adept_llm.card import CARD_FILE, model_card, named, plain_card
 from adept_llm.tuned import Tuned
@@ -36,13 +37,18 @@ def write_merged_card(tuned: Tuned, target: Path, virtual: VirtualRow) -> None:
     )
     m = tuned.config.num_virtual_tokens
     use = (
-        f"The {m} trained virtual tokens are the special tokens `<|adept_0|>`.. behind the base's "
-        "vocabulary; the tokenizer puts them in front of each text by itself, before BOS. "
+        f"The {m} trained virtual tokens are the special tokens `{_first(tuned)}`.. behind the "
+        "base's vocabulary; the tokenizer puts them in front of each text by itself, before BOS. "
         f"V{str(virtual)[1:]}."
         if m
         else "There are no virtual tokens: texts are those of the base."
     )
     write_card(tuned, target, "transformers", what, [use])
+
+
+def _first(tuned: Tuned) -> str:
+    """Name of the first virtual token."""
+    return virtual_token_names(tuned.tokenizer, 1)[0]
 
 
 def write_gguf_card(tuned: Tuned, target: Path, file: str, start: str) -> None:
@@ -76,8 +82,8 @@ def write_extended_card(tuned: Tuned, target: Path, more: int) -> None:
         f"`{base}`{named(tuned.revision)} with {more} rows of zeros behind its table, and a head "
         "of its own; all other weights are the base's. It carries the adapters that `adept-llm "
         "export --format lora --extended_base` writes; their prompts take the place of the first "
-        "of these rows. Its tokenizer knows them as `<|adept_0|>`.. and puts "
-        "nothing in front of a text."
+        f"of these rows. Its tokenizer knows them as `{_first(tuned)}`.. and puts none of them in "
+        "front of a text."
     )
     (target / CARD_FILE).write_text(plain_card(base, "transformers", [text]), "utf-8")
 

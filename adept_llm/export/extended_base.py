@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adept_llm.adapters import BaseTable
 from adept_llm.adapters.frozen_table import root_mean_square
-from adept_llm.adapters.merge import virtual_token_name
+from adept_llm.adapters.merge import virtual_token_names
 from adept_llm.base.loading import load_config, load_tokenizer
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_extended_card
@@ -110,10 +110,11 @@ def find_extended_base(tuned: Tuned, folder: Path) -> tuple[StoredBase, Places]:
             f"adapter needs {m}; leave it out, and a longer one is written beside the adapter"
         )
     tokenizer: PreTrainedTokenizerBase = load_tokenizer(str(folder))
-    places = {virtual_token_name(i): table.vocab_size + i for i in range(m)}
+    names = virtual_token_names(tuned.tokenizer, m)
+    places = {name: table.vocab_size + i for i, name in enumerate(names)}
     if any(tokenizer.convert_tokens_to_ids(name) != i for name, i in places.items()):
         raise InputError(
-            f"extended_base: the tokenizer of {folder} lacks <|adept_0|>.. behind its "
+            f"extended_base: the tokenizer of {folder} lacks {names[0]}.. behind its "
             f"{table.vocab_size} words; leave it out, and one is written beside the adapter"
         )
     return base, (tokenizer, places)

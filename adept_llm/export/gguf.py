@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from adept_llm.adapters.merge import virtual_token_name
+from adept_llm.adapters.merge import virtual_token_names
 from adept_llm.base.loading import DTYPES
 from adept_llm.errors import InputError
 from adept_llm.export.card import write_gguf_card
@@ -47,18 +47,23 @@ def write_gguf(tuned: Tuned, options: ExportOptions, target: Path) -> None:
 
     Raises:
         InputError: for an adapter that does not fit or cannot be merged, an architecture that
-            llama.cpp does not know, a run by a chat template that its base no longer has, a full
-            disk, or a converter that cannot be had.
+            llama.cpp does not know, a run by a chat template that its base no longer has, a base
+            that was merged itself, a full disk, or a converter that cannot be had.
     """
     template = jinja_template(tuned.template, tuned.tokenizer.chat_template, tuned.form)
     if template is None:
         raise InputError("gguf: the run's template is chat, and its base has no chat template")
+    if own := own_prompt(tuned.tokenizer):
+        raise InputError(
+            f"gguf: the base was merged itself, and its tokenizer writes {own[0]}.. in front of "
+            "each text, which no GGUF does; export it as --format hf"
+        )
     llama_cpp = find_llama_cpp(options.llama_cpp)
     merged = target / "merged"
     merged.mkdir()
     write_hf(tuned, options, merged, copies=2)
     m = tuned.config.num_virtual_tokens
-    prompt = "".join(virtual_token_name(i) for i in range(m))
+    prompt = "".join(virtual_token_names(tuned.tokenizer, m))
     bos = bos_text(tuned.tokenizer)
     chat = raw = prompt + bos if m else ""
     if tuned.template == "chat":
@@ -85,6 +90,12 @@ def dtype_of(merged: Path, tuned: Tuned) -> torch.dtype:
     # what is loaded because it lies in other files is float32 then
     found = STORED[base.stored_table.dtype] if base else torch.float32
     return found if found in OUT_TYPES else torch.float32
+
+
+def own_prompt(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """The virtual tokens that a base's tokenizer puts in front of texts, as it was merged."""
+    written = [str(tokenizer.convert_ids_to_tokens(i)) for i in tokenizer("").input_ids]
+    return [name for name in written if name.startswith("<|adept_")]
 
 
 def bos_text(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -4,7 +4,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from adept_llm.adapters.merge import virtual_token_name, with_further_tokens
+from adept_llm.adapters.merge import virtual_token_names, with_further_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +33,8 @@ def free_places(tokenizer: "PreTrainedTokenizerBase", rows: int, count: int) -> 
     """
     unused = min(max(rows - len(tokenizer), 0), count)
     longer = with_further_tokens(tokenizer, len(tokenizer), unused)
-    places = {virtual_token_name(i): len(tokenizer) + i for i in range(unused)}
+    names = virtual_token_names(tokenizer, unused)
+    places = {name: len(tokenizer) + i for i, name in enumerate(names)}
     places |= dict(_reserved(tokenizer, rows)[: count - unused])
     return (longer, places) if len(places) == count else None
 
@@ -65,4 +66,5 @@ def appended_places(
         InputError: for a tokenizer that is slow or larger than the table.
     """
     longer = with_further_tokens(tokenizer, first, more)
-    return longer, {virtual_token_name(i): first + i for i in range(count)}
+    names = virtual_token_names(tokenizer, count)
+    return longer, {name: first + i for i, name in enumerate(names)}

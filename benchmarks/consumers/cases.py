@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adept_llm import AdeptConfig, get_adapter, inject_adapter, save_adapter
-from adept_llm.adapters.merge import tokenizer_with_virtual_tokens, virtual_token_name
+from adept_llm.adapters.merge import tokenizer_with_virtual_tokens, virtual_token_names
 from adept_llm.cli.main import main as adept_llm
 from adept_llm.data.templates import render
 from adept_llm.evaluation.label_scoring import score_labels
@@ -102,7 +102,7 @@ def expected(tuned: Tuned, data_dir: Path | None) -> dict[str, Any]:
     layer = get_adapter(model)
     tokenizer = tokenizer_with_virtual_tokens(tuned.tokenizer, layer)
     found: dict[str, Any] = {"words": layer.table.vocab_size, "prefix": layer.virtual_token_ids}
-    names = "".join(virtual_token_name(i) for i in range(len(layer.virtual_token_ids)))
+    names = "".join(virtual_token_names(tuned.tokenizer, len(layer.virtual_token_ids)))
     found["start"] = names + bos_text(tuned.tokenizer)
     texts, answers = STORIES, None
     if data_dir:

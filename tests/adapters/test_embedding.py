@@ -57,6 +57,19 @@ def test_dept_finds_positions_without_position_ids(pads):
     assert torch.equal(found, expected[:, 6:])
 
 
+def test_dept_reads_a_mask_and_positions_that_are_given_by_place():
+    """They were passed over, and each word behind padding had another's offset."""
+    model = adapted(method="dept")
+    ids = prefixed(model)
+    ids = torch.cat([torch.zeros(2, 3, dtype=torch.long), ids], 1)
+    mask = (torch.arange(ids.shape[1]) >= 3).long().expand(2, -1)
+    expected = model(input_ids=ids, attention_mask=mask).logits
+    assert torch.equal(model(ids, mask).logits, expected)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0) + 2
+    expected = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+    assert torch.equal(model(ids, mask, positions).logits, expected)
+
+
 @pytest.mark.parametrize(("m", "r"), [(20, 39), (40, 29), (60, 19), (80, 9)])
 def test_parameter_budget_of_the_paper(m, r):
     """Each of the papers' sizes trains no more than 100 rows of prompt; Llama-2 7B has d = 4096."""

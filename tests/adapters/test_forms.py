@@ -114,6 +114,9 @@ def fresh(config):
         def get_input_embeddings(self):
             return self.table
 
+        def get_output_embeddings(self):
+            return self.table
+
         def set_input_embeddings(self, layer):
             self.table = layer
 

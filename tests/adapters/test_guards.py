@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from adept_llm import InputError, get_adapter, inject_adapter
-from adept_llm.adapters import METHODS
-from tests.builders import CONFIGS, VOCAB, small_model
+from adept_llm.adapters import METHODS, virtual_token_ids, without_adapter
+from tests.builders import CONFIGS, VOCAB, adapted, small_model
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 
@@ -26,6 +26,53 @@ def test_casting_the_model_leaves_the_masters(method, cast):
     assert all(v.dtype == before[n].dtype and torch.equal(v, before[n]) for n, v in after.items())
     assert {p.dtype for p in get_adapter(model).trained_parameters().values()} == {torch.float32}
     assert model(IDS).logits.isfinite().all()
+
+
+def test_casting_the_model_leaves_the_gradients_of_the_masters():
+    """Of another dtype than its parameter, a gradient stops the optimizer."""
+    model = injected()
+    model(IDS).logits.sum().backward()
+    trained = get_adapter(model).trained_parameters()
+    before = {name: value.grad.clone() for name, value in trained.items()}
+    model.to(torch.bfloat16)
+    for name, value in get_adapter(model).trained_parameters().items():
+        assert value.grad.dtype == value.dtype == torch.float32
+        assert torch.equal(value.grad, before[name])
+    torch.optim.AdamW(trained.values()).step()
+
+
+@pytest.mark.parametrize("m", [0, 5])
+@pytest.mark.parametrize("id_", [-1, VOCAB, VOCAB + 5])
+def test_an_id_that_is_no_word_is_refused_as_by_the_base(id_, m):
+    """It was read as word 0 where there is no P; with P, V.. are its rows."""
+    model = adapted(m=m)
+    ids = torch.tensor([[5, id_]])
+    adapter = get_adapter(model)
+    if id_ != VOCAB or not m:
+        with pytest.raises(IndexError):
+            adapter(ids)
+    with without_adapter(model), pytest.raises(IndexError):
+        adapter(ids)
+
+
+def test_within_without_adapter_another_one_ends_by_itself():
+    model, base = adapted(), small_model("llama-grouped")
+    with without_adapter(model):
+        with without_adapter(model):
+            pass
+        assert torch.equal(model(IDS).logits, base(IDS).logits)
+        assert virtual_token_ids(model) == []
+    assert not torch.equal(model(IDS).logits, base(IDS).logits)
+    assert len(virtual_token_ids(model)) == 5
+
+
+def test_the_table_of_an_injected_model_is_not_resized():
+    """It would take the adapter's place, silently."""
+    model = injected()
+    before = model(IDS).logits
+    with pytest.raises(InputError, match="resize the base model before"):
+        model.resize_token_embeddings(VOCAB + 8)
+    assert torch.equal(model(IDS).logits, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

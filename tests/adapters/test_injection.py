@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     T5Config,
@@ -13,7 +16,7 @@ from transformers import (
 
 from adept_llm import AdeptConfig, InputError, inject_adapter, load_adapter, save_adapter
 from adept_llm.demo import MODEL
-from tests.builders import VOCAB, WIDTH, adapted, small_model
+from tests.builders import COMMON, VOCAB, WIDTH, adapted, small_model
 
 CONFIG = AdeptConfig("adept", 4, 3)
 
@@ -37,6 +40,32 @@ def multimodal():
 def second_table():
     model = small_model("llama")
     model.per_layer = nn.Embedding(VOCAB, 3)
+    return model
+
+
+def table_by_layers(kind):
+    """Gemma 3n and 4: ids are looked up once more for each layer, in a table of another size."""
+    sizes = {
+        "vocab_size_per_layer_input": 80, "hidden_size_per_layer_input": 8, "num_hidden_layers": 4,
+        "num_key_value_heads": 2, "head_dim": 8, "num_kv_shared_layers": 0,
+        "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+    }  # fmt: skip
+    if kind == "gemma3n_text":
+        sizes |= {
+            "intermediate_size": [48] * 4, "laurel_rank": 4, "altup_num_inputs": 2,
+            "activation_sparsity_pattern": None,
+        }  # fmt: skip
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**COMMON, **sizes}))
+
+
+def classifier():
+    config = AutoConfig.for_model("llama", **COMMON, num_labels=5)
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+def offloaded():
+    model = small_model("llama")
+    cpu_offload(model, execution_device="cpu")
     return model
 
 
@@ -74,6 +103,12 @@ def all_zero():
         (encoder_decoder, "encoder-decoder"),
         (multimodal, "text model"),
         (second_table, r"second table \(per_layer\)"),
+        (lambda: table_by_layers("gemma3n_text"), "second table.*per_layer"),
+        (lambda: table_by_layers("gemma4_text"), "second table.*per_layer"),
+        (classifier, "LlamaForSequenceClassification has no head over the vocabulary"),
+        (lambda: small_model("llama").model, "LlamaModel has no head.*AutoModelForCausalLM"),
+        (lambda: small_model("llama").to("meta"), "device meta.*in memory"),
+        (offloaded, "device meta, offloaded"),
         (unknown_layer, "Hashed"),
         (no_table, "no embedding layer"),
         (lambda: with_entry(float("inf")), "rms inf"),
@@ -92,8 +127,10 @@ def test_models_that_cannot_carry_an_adapter(build, message):
 
 
 def test_a_table_of_positions_is_no_second_one():
-    """GPT-2 has one, and is supported."""
+    """GPT-2 has one, which may have as many rows as there are words."""
     inject_adapter(small_model("gpt2"), CONFIG)
+    config = AutoConfig.for_model("gpt2", **{**COMMON, "max_position_embeddings": VOCAB})
+    inject_adapter(AutoModelForCausalLM.from_config(config), CONFIG)
 
 
 def test_an_adapter_of_another_vocabulary_is_refused(tmp_path):

@@ -149,8 +149,8 @@ def test_what_is_kept_stands_where_it_was_asked_for():
     words = prefixed(model)[:, M:]
     logits = model(words).logits
     assert torch.allclose(model(words, logits_to_keep=2).logits, logits[:, -2:], atol=1e-6)
-    kept = torch.tensor([1, 4])
-    assert torch.allclose(model(words, logits_to_keep=kept).logits, logits[:, kept], atol=1e-6)
+    for kept in (torch.tensor([1, 4]), torch.tensor([2, -1])):
+        assert torch.allclose(model(words, logits_to_keep=kept).logits, logits[:, kept], atol=1e-6)
     states = model(words, output_hidden_states=True).hidden_states
     assert {state.shape[1] for state in states} == {words.shape[1]}
 
@@ -161,6 +161,19 @@ def test_arguments_may_be_given_by_place():
     padded, mask = left_padded(words)
     expected = model(input_ids=padded, attention_mask=mask).logits
     assert torch.equal(model(padded, mask).logits, expected)
+
+
+@pytest.mark.parametrize("pad", [VOCAB, VOCAB + 50])
+@pytest.mark.parametrize("padded", [[0], [0, 1]])
+def test_padding_may_have_an_id_behind_the_table(pad, padded):
+    """A pad token that was added to the tokenizer alone has the id of the first virtual token."""
+    model = adapted()
+    words = prefixed(model)[:, M:]
+    ids, mask = left_padded(words)
+    ids[padded, :3] = pad
+    expected = model(words).logits
+    found = model(input_ids=ids, attention_mask=mask).logits
+    assert torch.allclose(found[:, 3:], expected, atol=1e-5)
 
 
 def test_a_conversation_goes_on_from_its_cache():
@@ -276,17 +289,27 @@ def test_where_the_place_of_p_is_unclear_one_line_says_what_to_do(call, message)
     assert torch.equal(model(words).logits, expected)
 
 
-def test_drafted_tokens_are_right_or_refused():
-    """Where drafts are taken back by the text's length, the cache holds more."""
-    model = adapted()
-    words = prefixed(model)[:1, M:].repeat(1, 3)
+def test_drafted_tokens_are_right(monkeypatch):
+    """Refused by a transformers that takes drafts back to the text's length: the cache has more."""
+    model, crop, crops = adapted(), DynamicCache.crop, []
+
+    def note(cache, size):
+        crops.append(size)
+        return crop(cache, size)
+
+    ids = prefixed(model)[:1]
+    words = ids[:, M:].repeat(1, 3)
+    ids = torch.cat([ids[:, :M], words], 1)
     options = {**OPTIONS, "max_new_tokens": 12}
     expected = model.generate(words, attention_mask=torch.ones_like(words), **options)
-    try:
-        found = model.generate(
-            words, attention_mask=torch.ones_like(words), prompt_lookup_num_tokens=2, **options
-        )
-    except InputError as error:
-        assert "were inserted" in str(error)
+    monkeypatch.setattr(DynamicCache, "crop", note)
+    options["prompt_lookup_num_tokens"] = 2
+    found = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    assert torch.equal(found[:, M:], expected)
+    assert any(crops)  # of drafts some were taken back
+    if max(crops) > 0:
+        with pytest.raises(InputError, match="were inserted"):
+            model.generate(words, attention_mask=torch.ones_like(words), **options)
     else:
+        found = model.generate(words, attention_mask=torch.ones_like(words), **options)
         assert torch.equal(found, expected)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter, merge_adapter
 from adept_llm.adapters import METHODS
-from adept_llm.adapters.merge import merged_rows, virtual_token_name
+from adept_llm.adapters.merge import merged_rows
 from adept_llm.demo import MODEL
 from tests.builders import adapted, prefixed
 
@@ -170,7 +170,43 @@ def test_chat_that_is_tokenised_later_has_the_prompt_once(tmp_path):
 def test_without_a_chat_template_there_is_none_afterwards():
     _, merged = merge_adapter(*demo())
     assert merged.chat_template is None
-    assert merged.convert_tokens_to_ids(virtual_token_name(0)) == merged("").input_ids[0]
+    assert merged.convert_tokens_to_ids("<|adept_0|>") == merged("").input_ids[0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_reading_the_merged_rows_leaves_the_mode(training):
+    """A model in training went on without its dropout."""
+    layer = get_adapter(adapted().train(training))
+    merged_rows(layer)
+    assert {module.training for module in layer.modules()} == {training}
+
+
+@pytest.mark.parametrize("spare", [0, 8])
+def test_an_adapter_of_a_merged_base_is_merged_again(tmp_path, spare):
+    """[new P][old P][BOS]: of the same names for both the first prompt was lost, silently."""
+    size = AutoTokenizer.from_pretrained(MODEL).vocab_size
+    m1, t1 = merge_adapter(*demo(rows=size + spare))
+    if spare:  # rows without tokens before the second prompt too
+        m1.resize_token_embeddings(m1.config.vocab_size + spare)
+    t1.chat_template = CHAT
+    t1 = reloaded(t1, tmp_path / "once")
+    m1.save_pretrained(tmp_path / "once")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "once", dtype=torch.float32)
+    model = inject_adapter(base, AdeptConfig("adept", 3, 4, init_seed=1))
+    with torch.no_grad():
+        get_adapter(model).offset.w2.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
+    virtual, words = get_adapter(model).virtual_token_ids, t1(TEXT, return_tensors="pt")
+    expected = model(**words).logits
+    said = [{"role": "user", "content": TEXT}]
+    old_chat = t1.apply_chat_template(said, return_dict=False)
+    twice, t2 = merge_adapter(model, t1)
+    t2 = reloaded(t2, tmp_path / "twice")
+    ids = t2(TEXT).input_ids
+    assert ids == virtual + words.input_ids[0].tolist()
+    assert t2.apply_chat_template(said, return_dict=False) == virtual + old_chat
+    assert t2.decode(ids, skip_special_tokens=True) == t1.decode(ids[3:], skip_special_tokens=True)
+    found = twice(torch.tensor([ids])).logits[:, 3:, : expected.shape[-1]]
+    assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_a_network_without_prompt_leaves_the_tokenizer_alone():

@@ -63,6 +63,29 @@ def test_a_push_is_refused_before_anything_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("shard_size", ["50GB", "20KB"])
+def test_the_folder_of_a_base_is_not_overwritten(tmp_path, shard_size):
+    """Its model.safetensors was replaced by the adapter: the base was lost."""
+    small_model("llama-grouped").save_pretrained(tmp_path, max_shard_size=shard_size)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert ("model.safetensors.index.json" in before) == (shard_size == "20KB")
+    with pytest.raises(InputError, match="weights of a model") as caught:
+        adapted().save_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_damaged_file_may_be_a_base_and_an_adapter_is_replaced(tmp_path):
+    adapted().save_pretrained(tmp_path)
+    other = adapted(method="ulpt")
+    other.save_pretrained(tmp_path)
+    loaded = load_adapter(small_model("llama-grouped"), tmp_path)
+    assert get_adapter(loaded).config == get_adapter(other).config
+    (tmp_path / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(InputError, match="weights of a model"):
+        other.save_pretrained(tmp_path)
+
+
 def test_a_copy_saves_its_own_values(tmp_path):
     model = adapted()
     twin = copy.deepcopy(model)
@@ -77,6 +100,7 @@ def test_a_merged_model_is_saved_as_any_other(tmp_path):
     model = inject_adapter(load_model(str(MODEL)), CONFIGS["adept"])
     merged, _ = merge_adapter(model, load_tokenizer(str(MODEL)))
     merged.save_pretrained(tmp_path)
+    merged.resize_token_embeddings(merged.config.vocab_size + 8)
     assert (tmp_path / "config.json").is_file()
     assert not (tmp_path / "adapter_config.json").exists()
     assert "model.norm.weight" in load_file(tmp_path / "model.safetensors")

@@ -155,6 +155,37 @@ def test_only_one_is_as_if_it_were_loaded_alone(base):
 
 
 @torch.no_grad()
+def test_only_one_reads_and_continues_words_as_if_it_were_loaded_alone(base):
+    """Words alone were read with its offset and without its prompt."""
+    model = together(base)
+    ids = torch.tensor([words(5, 3), words(5, 4)])
+    options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
+    for one in NAMES:
+        single = alone(base, one)
+        expected = single.generate(ids, attention_mask=torch.ones_like(ids), **options)
+        with only(model, one):
+            assert torch.equal(model(ids).logits, single(ids).logits)
+            found = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+        assert torch.equal(found, expected)
+
+
+@torch.no_grad()
+def test_rows_without_the_prompt_of_their_adapter_are_refused(base):
+    """Each row has a prompt of its own length, which the caller writes; none is read without."""
+    model = together(base)
+    ids = torch.tensor([words(5, 0), words(5, 1)])
+    line = "a row of 'b.1' holds no virtual tokens; put its 3, from 96 on"
+    for copies in (1, 2):  # beams
+        with pytest.raises(InputError, match=line), rows_of(model, ["d", "b.1"]):
+            model(ids.repeat_interleave(copies, 0), use_cache=False)
+    hidden = torch.tensor([[VOCAB, *words(4, 0)]])  # padding
+    with pytest.raises(InputError, match=line), rows_of(model, ["b.1"]):
+        model(hidden, attention_mask=(hidden < VOCAB).long())
+    with rows_of(model, ["d", "d"]):  # has none
+        assert torch.equal(model(ids).logits, alone(base, "d")(ids).logits)
+
+
+@torch.no_grad()
 def test_beams_of_a_row_are_its_adapters(base):
     model = together(base)
     ids = torch.tensor([words(5, 0), words(5, 1)])
@@ -164,6 +195,18 @@ def test_beams_of_a_row_are_its_adapters(base):
         assert torch.equal(
             found[place + 2], get_adapter(alone(base, one))(ids[place // 3 : place // 3 + 1])[0]
         )
+
+
+def test_within_rows_of_another_one_ends_by_itself(base):
+    model = together(base)
+    ids = torch.tensor([words(5, 0)])
+    with rows_of(model, ["a"], [5]):
+        expected = several_of(model)(ids)
+        with rows_of(model, ["d"]):
+            several_of(model)(ids)
+        assert torch.equal(several_of(model)(ids), expected)
+    with pytest.raises(InputError, match="within `rows_of`"):
+        model(ids)
 
 
 def test_what_is_not_told_is_refused(base):

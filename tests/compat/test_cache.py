@@ -41,4 +41,4 @@ def test_words_that_follow_a_cache_are_not_given_p_again(name, method):
     _, arguments = _insert(model, (), given)
     assert torch.equal(arguments["input_ids"], WORDS[:, 2:])
     _tell(model, (), given)
-    assert get_adapter(model).position_ids.tolist() == [[6]]
+    assert get_adapter(model).call.told["position_ids"].tolist() == [[6]]

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adept_llm import get_adapter
+from adept_llm.adapters import without_adapter
 from adept_llm.data import Encoded
 from adept_llm.evaluation.label_scoring import score_labels, with_end
 from adept_llm.packing import make_batcher
-from tests.builders import VOCAB, adapted
+from tests.builders import VOCAB, adapted, small_model
 
 
 def reference(model, prompt, label):
@@ -51,6 +52,23 @@ PAIRS = st.lists(st.tuples(st.lists(IDS, min_size=1, max_size=9), LABELS), min_s
 def test_scores_equal_the_models_own(name, packed, pairs):
     prompts, labels = (list(part) for part in zip(*pairs, strict=True))
     check(adapted(name), packed, prompts, labels, batch_size=2)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_without_the_adapter_the_base_s_own_scores_are_told(packed):
+    """Its virtual ids stood in front all the same, and were read as words."""
+    base, model = small_model("llama-grouped"), adapted()
+    prompts, labels = [[7, 8, 9], [11, 12]], [[[5], [6, 7]]] * 2
+    with without_adapter(model):
+        batcher = make_batcher(model, "shared_prefix" if packed else "padded")
+        scores = score_labels(model, batcher, encoded(prompts), labels)
+    for prompt, own, found in zip(prompts, labels, scores, strict=True):
+        for label, score in zip(own, found.tolist(), strict=True):
+            with torch.no_grad():
+                told = base(torch.tensor([prompt + label])).logits[0].log_softmax(-1)
+            first = len(prompt) - 1
+            wanted = sum(told[first + i, one].item() for i, one in enumerate(label))
+            assert score == pytest.approx(wanted, abs=1e-4)
 
 
 @pytest.mark.parametrize("packed", [True, False])

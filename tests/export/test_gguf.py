@@ -230,6 +230,20 @@ def test_a_chat_without_a_template_is_refused_before_weights_are_read(tmp_path, 
         write_gguf(tuned, ExportOptions(tmp_path / "out"), tmp_path / "out")
 
 
+def test_a_base_that_was_merged_itself_is_refused_before_weights_are_read(tmp_path, monkeypatch):
+    """Its own prompt would be lost: a GGUF puts nothing in front of a text."""
+    base_in(tmp_path)
+    monkeypatch.setattr("adept_llm.export.gguf.write_hf", lambda *_, **__: pytest.fail("merged"))
+    monkeypatch.setattr("adept_llm.export.gguf.find_llama_cpp", lambda given: given)
+    tuned = Tuned.open(tmp_path / "adapter")
+    again = replace(tuned)
+    again.__dict__["tokenizer"] = tuned.prefixed_tokenizer
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"merged itself.*<\|adept_0\|>.. in front") as caught:
+        write_gguf(again, ExportOptions(tmp_path / "out"), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_disk_that_holds_the_model_once_is_refused(
     tmp_path, converter, sentencepiece, capsys, monkeypatch
 ):

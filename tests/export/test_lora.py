@@ -231,6 +231,25 @@ def test_the_tokenizer_of_the_extended_base_puts_nothing_in_front(shared):
         assert own(TEXT).input_ids == [*range(first, first + m)] + base(TEXT).input_ids
 
 
+def test_an_adapter_of_a_merged_base_has_its_prompt_before_the_old_one(tmp_path):
+    """On an extended base, which is written, and then on one that is there."""
+    write_base(tmp_path / "base")
+    write_adapter(tmp_path / "base", tmp_path / "adapter")
+    once = tmp_path / "once"
+    argv = ["merge", "--adapter", tmp_path / "adapter", "--output_dir", once]
+    assert main([*map(str, argv)]) == 0
+    model = write_adapter(once, tmp_path / "second", seed=2)
+    assert export(tmp_path / "second", tmp_path / "a") == 0
+    extended = ("--extended_base", tmp_path / "a" / "base")
+    assert export(tmp_path / "second", tmp_path / "b", *extended) == 0
+    ids = asked(model, AutoTokenizer.from_pretrained(once))
+    expected = model(ids).logits
+    for name in "ab":
+        assert AutoTokenizer.from_pretrained(tmp_path / name)(TEXT).input_ids == ids[0].tolist()
+        found = loaded(tmp_path / name)(ids).logits[..., : expected.shape[-1]]
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_cards_say_what_they_are_loaded_on(shared):
     folder, _ = shared
     card = (folder / "b" / "README.md").read_text()

@@ -102,6 +102,28 @@ def test_what_is_written_file_by_file_is_what_is_merged_in_memory(tmp_path, name
         assert index["metadata"]["total_size"] == sum(sizes)
 
 
+def test_an_adapter_of_a_merged_base_has_its_prompt_before_the_old_one(tmp_path):
+    """Of the same names for both the first prompt was lost; the card tells the new names."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    base_in(first)
+    assert merge(first) == 0
+    second.mkdir()
+    shutil.copytree(first / "merged", second / "base")
+    tokenizer = AutoTokenizer.from_pretrained(second / "base")
+    model = AutoModelForCausalLM.from_pretrained(second / "base", dtype=FP32)
+    model = inject_adapter(model, CONFIGS["prompt_tuning"])
+    save_adapter(model, second / "adapter")
+    words = tokenizer(TEXT, return_tensors="pt")
+    expected = model(**words).logits
+    assert merge(second) == 0
+    ids = AutoTokenizer.from_pretrained(second / "merged")(TEXT).input_ids
+    assert ids == get_adapter(model).virtual_token_ids + words.input_ids[0].tolist()
+    merged = AutoModelForCausalLM.from_pretrained(second / "merged", dtype=FP32)
+    found = merged(torch.tensor([ids])).logits[:, 5:, : expected.shape[-1]]
+    assert torch.allclose(found, expected, atol=1e-2)  # the files are float16
+    assert "special tokens `<|adept_5|>`.." in (second / "merged" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("shards_stay", [False, True])
 def test_an_index_that_was_left_beside_the_whole_file_is_not_read(tmp_path, shards_stay):
     """Else a folder that was saved anew is refused, or merged from the weights it had before."""
