@@ -24,6 +24,7 @@ from torch import Tensor
 
 from adept_llm.cli.columns import print_columns
 from adept_llm.packing import losses
+from benchmarks.on_cpu import hide_gpus
 
 WIDTH, VOCABULARIES, WAYS = 576, (8192, 49152, 128256), ("whole", "ours", "torch")
 
@@ -67,6 +68,7 @@ def measure(way: str, vocabulary: int, targets: int) -> dict[str, float]:
 
 def main() -> None:
     """Print a table; write JSON where a file is named."""
+    hide_gpus()
     parser = argparse.ArgumentParser()
     parser.add_argument("--targets", type=int, default=2400)
     parser.add_argument("--output")

@@ -26,6 +26,7 @@ from adept_llm.packing.compiled import compile_layers
 from adept_llm.packing.kernels import choose_kernel, sdpa_attention
 from benchmarks.bases import arguments, base_model, name_of, rows_for, stock_batch
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 
 Step = Callable[[list[Encoded]], None]
 LORA_RANK = 16
@@ -150,6 +151,7 @@ def measure(peers: dict[str, Step], batches: list[list[Encoded]]) -> dict[str, l
 
 def main() -> None:
     """Print one JSON object."""
+    hide_gpus()
     parser = arguments(__doc__)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=8)

@@ -112,7 +112,7 @@ def test_from_the_first_question_to_the_chat(toy, tmp_path, capsys):
     turn = [{"role": "user", "content": "Is it good?\n\nThe soup was rich."}]
     batch = tokenizer.apply_chat_template(
         turn, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-    )
+    ).to(model.device)
     answer = model.generate(**batch, max_new_tokens=12, do_sample=False)
     text = tokenizer.decode(answer[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     assert chat == [real.shortened(text)]
