@@ -31,7 +31,8 @@ from benchmarks.on_cpu import hide_gpus
 Step = Callable[[list[Encoded]], None]
 LORA_RANK = 16
 WARM = 2  # rounds
-# (m, r) of ADePT with as many numbers as 100 virtual tokens have, and r alone
+# r of ADePT by m: as many numbers in all as 100 virtual tokens have, but for m = 100, which has
+# the prompt of prompt tuning and the network of m = 20
 SIZES = {0: 49, 20: 39, 100: 39}
 
 
