@@ -22,6 +22,7 @@ from adept_llm.packing.dense_prefix import dense_attention
 from adept_llm.packing.kernels import sdpa_attention
 from adept_llm.packing.layout import PackedLayout
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 
 PREFIX, TEXTS, HEADS, GROUPS, WIDTH = 100, 16, 9, 3, 64
 BF16, FP32 = torch.bfloat16, torch.float32
@@ -83,6 +84,7 @@ def scores(dtype: torch.dtype, texts: int, rounds: int) -> float:
 
 def main() -> None:
     """Print one JSON object."""
+    hide_gpus()
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=30)
     rounds = parser.parse_args().rounds

@@ -33,6 +33,7 @@ from adept_llm.adapters.injection import attach, describe_table
 from adept_llm.base.loading import load_model
 from adept_llm.data import Encoded
 from adept_llm.packing import Batch, joined_batch, make_batcher, summed_loss
+from benchmarks.on_cpu import hide_gpus
 
 M, R = 20, 39
 RATES = ((0.1, 0.003), (0.03, 0.001), (0.01, 0.01), (0.3, 0.0003))  # of prompt and offset
@@ -189,6 +190,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Print one JSON object."""
+    hide_gpus()
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--dtype", default="auto")

@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.bases import name_of
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 
 RATES = [0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5]
 
@@ -55,6 +56,7 @@ def swept(file: Path, folder: Path, concurrent: int) -> dict[str, Any]:
 
 def main() -> None:
     """Print one JSON object."""
+    hide_gpus()
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--data_dir", required=True)

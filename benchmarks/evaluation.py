@@ -31,6 +31,7 @@ from adept_llm.packing import make_batcher
 from adept_llm.packing.collator import left_pad
 from benchmarks.bases import arguments, base_model, name_of, rows_for
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 
 BATCH, ANSWER, M = 32, 32, (20, 100)
 LABELS = {"one token": [[5], [7]], "three tokens": [[5, 6, 8], [7, 8, 6]]}
@@ -173,6 +174,7 @@ def several_ranks(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Print one JSON object."""
+    hide_gpus()
     parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)

@@ -16,7 +16,7 @@ def facts() -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "hardware": hardware(),
-        "versions": {**versions(), "peft": importlib.metadata.version("peft")},
+        "versions": versions() | _peft(),
         "revision": git_revision() or "unknown",
     }
 
@@ -32,6 +32,14 @@ def hardware() -> dict[str, Any]:
         count = torch.cuda.device_count()
         found["gpus"] = [torch.cuda.get_device_name(n) for n in range(count)]
     return found
+
+
+def _peft() -> dict[str, str]:
+    """Its version where it is installed; only some benchmarks compare with it."""
+    try:
+        return {"peft": importlib.metadata.version("peft")}
+    except importlib.metadata.PackageNotFoundError:
+        return {}
 
 
 def _processor() -> str:

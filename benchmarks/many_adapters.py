@@ -22,12 +22,14 @@ from adept_llm.adapters import only, rows_of, several_of
 from adept_llm.evaluation.generation import Decoding, generate
 from adept_llm.packing.collator import left_pad
 from benchmarks.concurrent import M, R, several
+from benchmarks.on_cpu import hide_gpus
 
 ROWS, NEW, COUNT = 16, 16, 4
 
 
 def main() -> None:
     """Print one JSON object."""
+    hide_gpus()
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--rounds", type=int, default=5)

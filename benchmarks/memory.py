@@ -36,6 +36,7 @@ from adept_llm.cli.columns import print_columns
 from adept_llm.data import Encoded
 from adept_llm.packing import Batch, make_batcher, token_losses
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 # freed memory goes back to the kernel: from 64 KiB on it is mapped on its own, the rest is trimmed
@@ -113,6 +114,7 @@ CASES = (
 
 def main() -> None:
     """Print a table, and write JSON where a file is named."""
+    hide_gpus()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", default="", help="cases whose line has this word")
     parser.add_argument("--output", type=Path)

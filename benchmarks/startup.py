@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = Path(__file__).parent / "results" / "startup.json"
@@ -35,6 +36,7 @@ POLL = 0.05
 
 def main() -> None:
     """Measure all, each in a process of its own."""
+    hide_gpus()
     from adept_llm.demo import MODEL
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])

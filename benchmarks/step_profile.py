@@ -26,6 +26,7 @@ from adept_llm.packing.attention import ATTENTION, shared_prefix_attention
 from adept_llm.packing.compiled import compile_layers
 from benchmarks.bases import arguments, base_model, name_of, rows_for
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 
 BATCH, STEPS, WARM = 16, 8, 2
 PRODUCTS = {"aten::mm", "aten::addmm"}
@@ -86,6 +87,7 @@ def compiled(model: Any, batcher: Batcher, batches: list[list[Encoded]]) -> dict
 
 def main() -> None:
     """Print one JSON object."""
+    hide_gpus()
     parser = arguments(__doc__)
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()

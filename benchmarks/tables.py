@@ -32,9 +32,9 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def where(found: dict[str, Any]) -> str:
-    """What a figure rests on, in one line."""
+    """What a figure of a CPU rests on, in one line, whatever else the machine has."""
     hardware, versions = found["hardware"], found["versions"]
-    machine = ", ".join(hardware.get("gpus", [])) or f"{hardware['threads']} threads of a CPU"
+    machine = f"{hardware['threads']} threads of a CPU"
     peft = f", PEFT {versions['peft']}" if "peft" in versions else ""
     return (
         f"{found['date']}, {machine} ({hardware['instructions']}), {found['model']}, "
@@ -153,11 +153,13 @@ def memory() -> str:
 def startup() -> str:
     """Rows that are read and tokenised, and those that were before."""
     found = results("startup")
-    rows = []
-    for key, name in (("rows_100000", "100,000"), ("rows_1000000", "1,000,000")):
-        for way in ("1 process", "2 processes", "from the cache"):
-            one = found[key][way]
-            rows.append([name, way, f"{one['seconds']:.1f}", one["own_mib"], one["peak_mib"]])
+    rows = [
+        [f"{int(key[5:]):,}", way, f"{one['seconds']:.1f}", one["own_mib"], one["peak_mib"]]
+        for key, ways in found.items()
+        if key.startswith("rows_") and key != "rows_0"
+        for way, one in ways.items()
+        if isinstance(one, dict)
+    ]
     table = markdown(["rows", "", "seconds", "MiB that are no file's", "peak MiB"], rows)
     machine = f"{found['hardware']['threads']} threads of a CPU"
     return (

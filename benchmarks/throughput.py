@@ -26,11 +26,13 @@ from adept_llm.packing.compiled import compile_layers
 from adept_llm.packing.kernels import choose_kernel, sdpa_attention
 from benchmarks.bases import arguments, base_model, name_of, rows_for, stock_batch
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 
 Step = Callable[[list[Encoded]], None]
 LORA_RANK = 16
 WARM = 2  # rounds
-# (m, r) of ADePT with as many numbers as 100 virtual tokens have, and r alone
+# r of ADePT by m: as many numbers in all as 100 virtual tokens have, but for m = 100, which has
+# the prompt of prompt tuning and the network of m = 20
 SIZES = {0: 49, 20: 39, 100: 39}
 
 
@@ -150,6 +152,7 @@ def measure(peers: dict[str, Step], batches: list[list[Encoded]]) -> dict[str, l
 
 def main() -> None:
     """Print one JSON object."""
+    hide_gpus()
     parser = arguments(__doc__)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=8)

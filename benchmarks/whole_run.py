@@ -26,6 +26,7 @@ from adept_llm.tasks import get_task, load_split
 from benchmarks.bases import name_of, stock_batch
 from benchmarks.evaluation import stock_scores
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 
 M, BATCH, LENGTH, RATE = 100, 16, 128, 0.1
 
@@ -83,6 +84,7 @@ def our_run(model: str, data_dir: str, steps: int, folder: str) -> float:
 
 def main() -> None:
     """Print one JSON object."""
+    hide_gpus()
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--data_dir", required=True)

@@ -9,9 +9,12 @@ it takes but for the adapter's. It leaves run.json, log.jsonl and predictions.js
 """
 
 import json
+import math
+import os
 import sys
 import time
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -24,9 +27,9 @@ from torch import nn
 from transformers import set_seed
 
 from adept_llm.adapters import embedding_device
-from adept_llm.base.loading import load_model, load_tokenizer
+from adept_llm.base.loading import context_of, load_config, load_model, load_tokenizer
 from adept_llm.cli.main import quiet, told
-from adept_llm.cli.parsing import check_writable, parse
+from adept_llm.cli.parsing import check_writable, make_parser, parse
 from adept_llm.cli.train import data_record
 from adept_llm.data import Encoded, Encoder, Example
 from adept_llm.data.cached import encode_source
@@ -45,12 +48,16 @@ from adept_llm.training.run_folder import claimed, clear, is_finished
 
 METHODS = ("zero_shot", "few_shot", "lora", "table", "full")
 TRAINED = METHODS[2:]
-# what the loop below has none of, and the values that ask for none
-LEFT_OUT = {
-    "quantization": "none", "gradient_accumulation_steps": 1, "gradient_checkpointing": False,
-    "weight_decay": 0.0, "lr_scheduler_type": "linear", "tokens_per_batch": None,
-    "length_bucket": 0, "deepspeed": None, "torch_compile": False,
-}  # fmt: skip
+# what the loop below reads; any other argument it would pass over
+READ = frozenset(
+    "model_name_or_path model_revision dtype method lora_rank shots task data_dir train_file "
+    "validation_file test_file template max_length loss_on max_train_samples "
+    "max_validation_samples k_shot output_dir overwrite_output_dir resume_from_checkpoint "
+    "max_steps learning_rate warmup_steps max_grad_norm seed packing per_device_train_batch_size "
+    "per_device_eval_batch_size eval_strategy eval_steps do_predict".split()
+)
+# which it does anyway
+ANYWAY = {"save_strategy": "no", "report_to": "none"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,9 @@ class BaselineArguments:
     """
 
     method: str = field(metadata={"help": ", ".join(METHODS), "choices": METHODS})
-    lora_rank: int = field(default=1, metadata={"help": "of LoRA on q_proj and v_proj (peft)"})
+    lora_rank: int = field(
+        default=1, metadata={"help": "of LoRA where PEFT puts it by itself: mostly q_proj, v_proj"}
+    )
     shots: int = field(default=4, metadata={"help": "training rows in front of each text"})
 
     def __post_init__(self) -> None:
@@ -72,12 +81,17 @@ class BaselineArguments:
             raise InputError("method: lora needs PEFT; pip install peft")
 
 
+KINDS = (ModelArguments, BaselineArguments, DataArguments, AdeptTrainingArguments)
+
+
 def main(argv: Sequence[str]) -> None:
     """Read, tune, measure, record."""
-    kinds = (ModelArguments, BaselineArguments, DataArguments, AdeptTrainingArguments)
-    base, baseline, data, args = parse(kinds, argv, check_given)
+    base, baseline, data, args = parse(KINDS, argv, check_given)
     folder = Path(args.output_dir)
     check_writable(folder)
+    model_config = load_config(base.model_name_or_path, base.model_revision)
+    if baseline.method == "lora":
+        check_lora(model_config.model_type)
     with claimed(folder):
         if is_finished(folder, args.resume_from_checkpoint, args.overwrite_output_dir):
             return
@@ -99,13 +113,20 @@ def main(argv: Sequence[str]) -> None:
         test: Any = None
         if rows:
             test = measure_answers(encoder, rows, task, args.per_device_eval_batch_size)
+        shots: list[int] = []
         if baseline.method == "few_shot":
             shots = shot_ids(encoder, examples, baseline.shots, args.seed)
             measure, test = behind(measure, shots), test and behind(test, shots)
+        longest = len(shots) + data.max_length
+        if longest > (context_of(model_config) or longest):
+            raise InputError(
+                f"max_length: {len(shots)} tokens of shots and {data.max_length} of text exceed "
+                f"the model's context of {context_of(model_config)}; lower --max_length or --shots"
+            )
 
         dtype = "float32" if baseline.method == "full" else base.dtype
         model: Any = load_model(base.model_name_or_path, base.model_revision, dtype)
-        batcher = make_batcher(model, args.packing, data.max_length)
+        batcher = make_batcher(model, args.packing, longest)
         model, trained = prepared(model, baseline)
         start_counting(embedding_device(model))
         record = RunRecord.start(
@@ -130,11 +151,35 @@ def check_given(found: Namespace) -> None:
     Raises:
         InputError: naming the argument.
     """
-    for name, none in LEFT_OUT.items():
-        if (getattr(found, name) or none) != none:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("WORLD_SIZE: baselines train in one process; start without a launcher")
+    plain = make_parser(KINDS).parse_args(
+        ["--method", found.method, "--model_name_or_path", ".", "--output_dir", "."]
+    )
+    for name, default in vars(plain).items():
+        value = getattr(found, name)
+        same = value == default or not (value or default) or value == ANYWAY.get(name)
+        if name not in READ and not same:
             raise InputError(f"{name}: baselines train without it; leave it out")
+    if found.eval_strategy not in ("no", "steps"):
+        raise InputError("eval_strategy: baselines evaluate by steps, or not; give no or steps")
     if found.method in TRAINED and (found.learning_rate is None or found.max_steps < 1):
         raise InputError(f"learning_rate, max_steps: {found.method} has no defaults; give both")
+
+
+def check_lora(model_type: str) -> None:
+    """Refuse a kind of model for which PEFT knows no place of LoRA.
+
+    Raises:
+        InputError: naming it.
+    """
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PLACES
+
+    if model_type not in PLACES:
+        raise InputError(
+            f"method: PEFT does not say where LoRA goes in {model_type}; take another base or "
+            "another method"
+        )
 
 
 def prepared(model: Any, baseline: BaselineArguments) -> tuple[Any, list[nn.Parameter]]:
@@ -144,8 +189,7 @@ def prepared(model: Any, baseline: BaselineArguments) -> tuple[Any, list[nn.Para
         from peft import LoraConfig, get_peft_model
 
         rank = baseline.lora_rank
-        lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "v_proj"])
-        model = get_peft_model(model, lora)
+        model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank))
     elif baseline.method == "table":
         # a table of its own: a tied head keeps the frozen one
         dtype = model.dtype
@@ -175,6 +219,8 @@ def tune(
     """
     folder = Path(str(args.output_dir))
     steps, rate = args.max_steps if trained else 0, args.learning_rate or 0.0
+    share = args.eval_steps or 1
+    every = math.ceil(share * steps) if share < 1 else int(share)
     optimizer = torch.optim.AdamW(trained, rate, weight_decay=0.0) if trained else None
     with half:
         before = measure(model, batcher)
@@ -192,14 +238,15 @@ def tune(
         if not torch.isfinite(loss):
             raise InputError(f"loss: {loss.item()} at step {step}; lower the learning_rate {rate}")
         loss.backward()
-        nn.utils.clip_grad_norm_(trained, args.max_grad_norm)
+        if args.max_grad_norm:
+            nn.utils.clip_grad_norm_(trained, args.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
         examples, tokens = examples + len(batch["example_ids"]), tokens + batch["num_text_tokens"]
         seconds += time.perf_counter() - began
         entries.append({"step": step, "loss": losses[-1], "learning_rate": now})
-        if args.eval_strategy == "steps" and step % int(args.eval_steps or steps) == 0:
+        if args.eval_strategy == "steps" and step % every == 0:
             with half:
                 found = measure(model, batcher)
             entries.append({"step": step} | {f"eval_{k}": v for k, v in found.items()})
@@ -251,27 +298,46 @@ def computing(bf16: bool) -> AbstractContextManager[Any]:
 
 
 def shot_ids(encoder: Encoder, examples: Sequence[Example], shots: int, seed: int) -> list[int]:
-    """Token ids of solved training rows, an empty line behind each; classes take turns."""
+    """Token ids of solved training rows, an empty line behind each; classes take turns.
+
+    Raises:
+        InputError: where no row fits max_length.
+    """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(examples), generator=generator).tolist()
-    chosen: list[Example] = []
-    while len(chosen) < min(shots, len(examples)):
-        seen = [one.target for one in chosen]
-        rarest = min(
-            order, key=lambda i: seen.count(examples[i].target) if examples[i].labels else 0
-        )
-        chosen.append(examples[rarest])
-        order.remove(rarest)
+    waiting: dict[str, list[int]] = {}  # places in that order by class, the first one last
+    for place in reversed(range(len(order))):
+        one = examples[order[place]]
+        waiting.setdefault(one.target if one.labels else "", []).append(place)
     gap = encoder.tokenizer("\n\n", add_special_tokens=False).input_ids
-    encoded = [encoder.encode(one) for one in chosen]
-    texts = [[*one.prompt_ids, *one.target_ids[:-1], *gap] for one in encoded if one]
-    return [token for text in texts for token in text]
+    taken, found = Counter[str](), list[int]()
+    while waiting and taken.total() < shots:
+        rarest = min(waiting, key=lambda name: (taken[name], waiting[name][-1]))
+        solved = encoder.encode(examples[order[waiting[rarest].pop()]])
+        if not waiting[rarest]:
+            del waiting[rarest]
+        if solved:
+            found = behind_ids(found, solved.prompt_ids, encoder)
+            found += [*solved.target_ids[:-1], *gap]
+            taken[rarest] += 1
+    if not found:
+        raise InputError("shots: no training row fits max_length; raise it")
+    return found
+
+
+def behind_ids(shots: list[int], text: list[int], encoder: Encoder) -> list[int]:
+    """A text behind others: a BOS stands in front of the first alone."""
+    bos = encoder.tokenizer.bos_token_id
+    return shots + text[1:] if shots and text[:1] == [bos] else shots + text
 
 
 def behind(measure: AnswerMeasure, shots: list[int]) -> AnswerMeasure:
     """A measure whose texts stand behind solved rows."""
     windows = tuple(
-        [replace(one, prompt_ids=shots + one.prompt_ids) for one in each]
+        [
+            replace(one, prompt_ids=behind_ids(shots, one.prompt_ids, measure.encoder))
+            for one in each
+        ]
         for each in measure.windows
     )
     return replace(measure, windows=windows)

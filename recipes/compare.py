@@ -4,9 +4,12 @@ r"""Compare methods on one frozen base: rates by validation loss, then several s
         --output_dir runs/compare
 
 Each method gets the same number of settings, walked from a middle to ever better neighbours so that
-none is chosen at an edge unseen, and the same number of steps; sizes keep to one budget of 100 d
-trained numbers (d: the base's width), but for `table` and `full`. The test split is answered by the
-chosen settings alone. The command may be stopped at any time, and goes on when it is given again.
+none is chosen at an edge unseen, and the same number of steps. On SmolLM2-135M the sizes keep to
+one budget of 100 d trained numbers (d: the base's width), but for `table` and `full`. On other
+bases two may not: `lora` grows with the depth and the heads (1.3 times the budget on Llama-2 7B),
+`embedding_lora` with the vocabulary (4.2 times on Gemma 3 270M); adapt `METHODS` then. The test
+split is answered by the chosen settings alone. The command may be stopped at any time, and goes on
+when it is given again.
 """
 
 import logging

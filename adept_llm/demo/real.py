@@ -20,6 +20,8 @@ from transformers.utils import logging
 from adept_llm.adapters import AdeptConfig, inject_adapter, merge_adapter, without_adapter
 from adept_llm.base.loading import load_model, load_tokenizer
 from adept_llm.cli.columns import print_columns
+from adept_llm.cli.main import told
+from adept_llm.cli.parsing import check_writable
 from adept_llm.data import Encoder, Example
 from adept_llm.demo.packages import fetch_base
 from adept_llm.demo.reviews import fetch_reviews
@@ -37,7 +39,11 @@ ASKED = 6
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fetch, ask, tune, ask, merge, chat."""
+    """Fetch, ask, tune, ask, merge, chat.
+
+    Raises:
+        InputError: for a folder that cannot be written, steps that are none, or what cannot be had.
+    """
     about = (__doc__ or "").split("\n")[0]
     parser = argparse.ArgumentParser("python -m adept_llm.demo.real", description=about)
     parser.add_argument(
@@ -48,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
     given = parser.parse_args(argv)
     began, folder = time.perf_counter(), given.output_dir
+    check_writable(folder)
+    args = arguments(folder / "adapter", given.steps)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     base = given.base or folder / "base"
@@ -67,7 +75,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         accuracy_before = accuracy(model, measure, replace(batcher, virtual_token_ids=()))
     print(f"alone    {accuracy_before:.1%} of {len(measure.examples)} answers right", flush=True)
 
-    args = arguments(folder / "adapter", given.steps)
     _, result = run(model, args, encoder.encode_all(train)[0], batcher)
     if result.stopped:
         sys.exit(f"stopped by {result.stopped} at step {result.steps}; give the command again")
@@ -199,4 +206,4 @@ def shortened(text: str, most: int = 45) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(told(main))

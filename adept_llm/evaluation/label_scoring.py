@@ -41,7 +41,6 @@ def score_labels(
     Returns:
         For each example one number per label, float32 on the CPU.
     """
-    score = _score_packed if batcher.packed else _score_padded
     check_prompts(len(batcher.virtual_token_ids), examples)
     model.eval()
     with torch.no_grad():
@@ -50,6 +49,9 @@ def score_labels(
         scores: dict[int, Tensor] = {}
         for batch in batches(order, batch_size):
             pairs = [(examples[i].prompt_ids, label_ids[i]) for i in batch]
+            # the last token of a label is predicted, never read
+            longest = max(len(prompt) + len(one) - 1 for prompt, each in pairs for one in each)
+            score = _score_packed if batcher.packs(longest) else _score_padded
             found = score(model, pairs).float().cpu()
             scores.update(zip(batch, found.split([len(ids) for _, ids in pairs]), strict=True))
     scores = collect(scores)

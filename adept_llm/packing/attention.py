@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adept_llm.compat.transformers import knows_attention, register_attention, stock_attention
+from adept_llm.errors import InputError
 from adept_llm.packing.kernels import choose_kernel
 from adept_llm.packing.layout import PackedLayout
 
@@ -32,14 +33,23 @@ def shared_prefix_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     packed_layout: PackedLayout | None = None,
+    sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention function of a model, query [batch, heads, seq, head_dim] -> [batch, seq, ..]."""
+    """Attention function of a model, query [batch, heads, seq, head_dim] -> [batch, seq, ..].
+
+    Raises:
+        InputError: for a packed row beyond the window of this layer, which no kernel knows.
+    """
     if packed_layout is None:
+        kwargs["sliding_window"] = sliding_window
         stock: tuple[Tensor, None] = stock_attention()(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
         return stock
+    if sliding_window and packed_layout.longest > sliding_window:
+        beyond = _beyond(packed_layout.longest, sliding_window)
+        raise InputError(f"packing: {beyond}; take padded rows, as make_batcher does")
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [T, heads, head_dim]
@@ -67,10 +77,18 @@ def why_not_packed(config: "PretrainedConfig", longest: int) -> str | None:
         return f"{config.model_type} soft-caps its attention"
     if config.model_type not in PLAIN_CAUSAL:
         return f"packing is not tested for {config.model_type}"
+    window = window_of(config)
+    return _beyond(longest, window) if window and longest > window else None
+
+
+def window_of(config: "PretrainedConfig") -> int | None:
+    """Most tokens that a packed sequence may have: those of the sliding window, or None."""
     window = getattr(config, "sliding_window", None)
-    if window and getattr(config, "use_sliding_window", True) and longest > window:
-        return f"sequences of {longest} tokens exceed the sliding window of {window}"
-    return None
+    return window if window and getattr(config, "use_sliding_window", True) else None
+
+
+def _beyond(longest: int, window: int) -> str:
+    return f"sequences of {longest} tokens exceed the sliding window of {window}"
 
 
 def prepared_mask() -> Tensor:

@@ -95,9 +95,11 @@ def packed_batch(virtual_token_ids: Sequence[int], examples: Sequence[EncodedExa
             "position_ids": layout.position_ids(),
             "attention_mask": prepared_mask(),
             "packed_layout": layout,
-            "logits_to_keep": torch.tensor(keep),
+            "logits_to_keep": torch.tensor(keep, dtype=torch.long),
         },
-        "labels": torch.tensor([e.target_ids[n] for e in examples for n in _learnt(e)]),
+        "labels": torch.tensor(
+            [e.target_ids[n] for e in examples for n in _learnt(e)], dtype=torch.long
+        ),
         "example_ids": [e.id for e in examples],
         "num_text_tokens": sum(map(len, texts)),
     }

@@ -61,7 +61,7 @@ def run(name: str, case: Path) -> None:
         failed = "" if output.exists() else (lines or ["it says nothing"])[-1]
         if failed:
             print(done.stderr[-2000:])
-    except (subprocess.CalledProcessError, InputError) as error:
+    except (subprocess.CalledProcessError, FileNotFoundError, InputError) as error:
         failed = f"cannot be installed: {error}"
     told = json.loads((case / "expected.json").read_text())
     if failed:

@@ -13,6 +13,8 @@ HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adept_llm" / "consumers"
 # torch alone and first: any other order may bring several GB of CUDA packages along
 TORCH = ("torch==2.13.0",)
+# of an environment that several share: the first that is installed makes it
+LM_EVAL = ("lm_eval[hf]==0.4.13", "scipy", "filelock")
 LLAMA_SERVER = ("cmake==4.4.5", "ninja==1.13.2", "openai==3.54.0")
 
 
@@ -90,13 +92,9 @@ CONSUMERS = {
     "transformers4": Consumer(
         "transformers4", (TORCH, ("transformers==4.57.6", "accelerate")), "run_transformers.py"
     ),
-    "transformers5": Consumer(
-        "lm-eval", (TORCH, ("lm_eval[hf]==0.4.13", "scipy", "filelock")), "run_transformers.py"
-    ),
-    "peft": Consumer("lm-eval", (TORCH, ("lm_eval[hf]==0.4.13",)), "run_peft.py"),
-    "lm-eval": Consumer(
-        "lm-eval", (TORCH, ("lm_eval[hf]==0.4.13",)), "run_lm_eval.py", needs="adapter.json"
-    ),
+    "transformers5": Consumer("lm-eval", (TORCH, LM_EVAL), "run_transformers.py"),
+    "peft": Consumer("lm-eval", (TORCH, LM_EVAL), "run_peft.py"),
+    "lm-eval": Consumer("lm-eval", (TORCH, LM_EVAL), "run_lm_eval.py", needs="adapter.json"),
     "llama.cpp": Consumer("node", (("node-llama-cpp@3.22.1",),), "run_llama.mjs"),
     "llama.cpp-lora": Consumer(
         "node", (("node-llama-cpp@3.22.1",),), "run_llama_lora.mjs", needs="two"

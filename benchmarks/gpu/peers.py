@@ -13,13 +13,12 @@ from benchmarks.gpu.setting import Setting, Skipped
 from benchmarks.gpu.steps import timed
 
 
-def run(kind: str, setting: Setting, quantization: str = "none") -> dict[str, Any]:
+def run(kind: str, setting: Setting) -> dict[str, Any]:
     """Tokens/s and utilisation, as `steps.timed` tells them.
 
     Args:
         kind: prompt_tuning, with as many virtual tokens, or lora, of rank 16 on q and v.
         setting: the setting.
-        quantization: none or nf4.
 
     Raises:
         Skipped: without PEFT.
@@ -36,7 +35,7 @@ def run(kind: str, setting: Setting, quantization: str = "none") -> dict[str, An
             task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"]
         ),
     }
-    model = peft.get_peft_model(random_base(setting, quantization), chosen[kind]()).train()
+    model = peft.get_peft_model(random_base(setting), chosen[kind]()).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
     half = setting.dtype == torch.bfloat16
 

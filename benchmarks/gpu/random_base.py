@@ -40,8 +40,6 @@ def random_base(setting: Setting, quantization: str = "none") -> Any:
             if quantization == "nf4":
                 _quantize(layer, setting)
             decoder.layers.append(layer)
-    if quantization == "nf4":
-        model.is_loaded_in_4bit = True  # what PEFT asks for
     return model.requires_grad_(False)
 
 

@@ -69,7 +69,7 @@ def compute(
     Returns:
         Those that there was no time for.
     """
-    end = time.monotonic() + 60 * minutes if minutes else float("inf")
+    end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     waiting: list[Piece] = []
     for piece in pieces:
         left = end - time.monotonic()

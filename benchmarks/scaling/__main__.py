@@ -20,6 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks.facts import facts
+from benchmarks.on_cpu import hide_gpus
 from benchmarks.scaling.links import ADDRESSES, DEVICE, UNLIMITED, cabled_nodes, inside
 from benchmarks.scaling.table import RESULT, counted, in_words, timed
 
@@ -78,6 +79,7 @@ def run(
 
 def main() -> None:
     """Measure, write, show."""
+    hide_gpus()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--megabits", type=int, nargs="+", default=[200, 1000, UNLIMITED])

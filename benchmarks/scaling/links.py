@@ -7,7 +7,7 @@ holds for each direction by itself.
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NODES = tuple(f"adept-{os.getpid()}-{letter}" for letter in "ab")
@@ -24,21 +24,12 @@ def cabled_nodes() -> Iterator[None]:
         SystemExit: where the machine does not allow it.
     """
     try:
-        for node in NODES:
-            _run("ip", "netns", "add", node)
-        _run("ip", "link", "add", DEVICE, "netns", NODES[0], "type", "veth",
-             "peer", "name", DEVICE, "netns", NODES[1])  # fmt: skip
-        for node, address in zip(NODES, ADDRESSES, strict=True):
-            _run("ip", "-n", node, "addr", "add", f"{address}/24", "dev", DEVICE)
-            _run("ip", "-n", node, "link", "set", DEVICE, "up")
-            _run("ip", "-n", node, "link", "set", "lo", "up")
+        _lay_cable()
         yield
-    except (OSError, subprocess.CalledProcessError) as error:
-        told = getattr(error, "stderr", None) or error
-        raise SystemExit(f"network namespaces: {told}; root and iproute2 are needed") from error
     finally:
         for node in NODES:
-            subprocess.run(["ip", "netns", "del", node], capture_output=True)
+            with suppress(FileNotFoundError):  # said already
+                subprocess.run(["ip", "netns", "del", node], capture_output=True)
 
 
 def inside(node: int, command: list[str]) -> list[str]:
@@ -65,6 +56,21 @@ def received() -> int:
         if name.strip() == DEVICE:
             return int(counts.split()[0])
     raise SystemExit(f"{DEVICE}: not in this network namespace")
+
+
+def _lay_cable() -> None:
+    try:
+        for node in NODES:
+            _run("ip", "netns", "add", node)
+        _run("ip", "link", "add", DEVICE, "netns", NODES[0], "type", "veth",
+             "peer", "name", DEVICE, "netns", NODES[1])  # fmt: skip
+        for node, address in zip(NODES, ADDRESSES, strict=True):
+            _run("ip", "-n", node, "addr", "add", f"{address}/24", "dev", DEVICE)
+            _run("ip", "-n", node, "link", "set", DEVICE, "up")
+            _run("ip", "-n", node, "link", "set", "lo", "up")
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = getattr(error, "stderr", None) or error
+        raise SystemExit(f"network namespaces: {told}; root and iproute2 are needed") from error
 
 
 def _run(*command: str) -> None:

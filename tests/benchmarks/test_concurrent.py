@@ -2,12 +2,15 @@
 
 from argparse import Namespace
 
+import torch
+
 from adept_llm.demo import MODEL
 from benchmarks.concurrent import check
 
 
-def test_losses_are_those_of_separate_runs():
+def test_losses_are_those_of_separate_runs(monkeypatch):
     """A text that saw another's prompt, or a rate of another's, would show after a step."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # as `hide_gpus` leaves it
     found = check(
         Namespace(model=str(MODEL), dtype="float32", quantization="none", counts=[3], steps=4)
     )

@@ -1,12 +1,14 @@
 """Servers of the consumers' scripts, and how their results are counted."""
 
+import json
 import sys
 
 import pytest
 
-from benchmarks.consumers.environments import name_vllm
+from benchmarks.consumers import __main__ as command
+from benchmarks.consumers.environments import CONSUMERS, Consumer, name_vllm
 from benchmarks.consumers.http_server import ask, served
-from benchmarks.consumers.table import counted
+from benchmarks.consumers.table import counted, write_table
 
 # says twice that it loads, then answers what it is sent
 ECHO = """
@@ -56,3 +58,34 @@ def test_vllm_s_name_is_known_beside_the_package(tmp_path):
     name_vllm(tmp_path)
     text = (packages / "vllm-0.32.0.dist-info" / "METADATA").read_text()
     assert "Name: vllm\nVersion: 0.32.0+cpu\n" in text
+
+
+def test_an_environment_is_the_same_whoever_makes_it():
+    made = {}
+    for one in CONSUMERS.values():
+        mine = one.packages, one.removed, one.build
+        assert made.setdefault(one.environment, mine) == mine, one.environment
+
+
+def test_a_consumer_whose_installer_is_missing_is_a_row(tmp_path, monkeypatch):
+    """As without npm; the others are run."""
+
+    def install(self):
+        raise FileNotFoundError(2, "No such file or directory", "npm")
+
+    monkeypatch.setattr(Consumer, "install", install)
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "expected.json").write_text("{}")
+    command.run("llama.cpp", tmp_path / "tiny")
+    found = json.loads((tmp_path / "results" / "llama.cpp-tiny.json").read_text())
+    assert "cannot be installed" in found["failed"] and "npm" in found["failed"]
+
+
+def test_what_was_run_is_not_told_as_left_out(tmp_path):
+    said = []
+    for _ in range(2):
+        write_table(tmp_path, ["tiny"])
+        said.append("did not end in time" in (tmp_path / "README.md").read_text())
+        (tmp_path / "vllm-serve-tiny.json").write_text('{"failed": "no"}')
+    assert said == [True, False]

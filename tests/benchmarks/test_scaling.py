@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.scaling import links
 from benchmarks.scaling.choose import MACHINES, break_even, choices, chosen, memory_of, needs_whole
 from benchmarks.scaling.model import (
     PLANS,
@@ -143,3 +144,17 @@ def test_each_plan_names_a_configuration_that_is_shipped():
         assert isinstance(plan, Plan)
         assert plan.config == "none" or (ROOT / "ds_configs" / plan.config).is_file()
     assert HPZ.config == "zero3_multinode.json"
+
+
+def test_only_the_cable_needs_root(monkeypatch):
+    """What fails behind it, as a full disk, is told as what it is."""
+    monkeypatch.setattr(links, "_run", lambda *command: None)
+    with pytest.raises(OSError, match="No space left"), links.cabled_nodes():
+        raise OSError(28, "No space left on device")
+
+    def refuse(*command):
+        raise PermissionError("no")
+
+    monkeypatch.setattr(links, "_run", refuse)
+    with pytest.raises(SystemExit, match="root and iproute2"), links.cabled_nodes():
+        pass

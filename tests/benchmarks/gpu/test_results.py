@@ -45,6 +45,11 @@ def test_nothing_is_begun_that_would_not_end_in_time(tmp_path, computed):
     assert computed == ["short"] and [piece.name for piece in waiting] == ["long"]
 
 
+def test_no_minutes_are_no_time(tmp_path, computed):
+    assert len(compute(ResultFile(tmp_path / "gpu.json", "tiny", True), pieces("a"), [], 0)) == 1
+    assert computed == []
+
+
 @pytest.mark.parametrize("shape, rehearsal", [("other", True), ("tiny", False)])
 def test_results_of_another_shape_are_not_mixed_in(tmp_path, computed, shape, rehearsal):
     path = tmp_path / "gpu.json"
