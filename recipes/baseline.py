@@ -108,7 +108,9 @@ def main(argv: Sequence[str]) -> None:
         )
         train = encode_source(encoder, train_source(data, args.seed))
         task = get_task(data.task) if data.task else None
-        measure: Any = make_measure(encoder, validation, task, args.per_device_eval_batch_size)
+        # free text without a task is told by its loss alone, which stands behind no shots
+        measured = measure_answers if baseline.method == "few_shot" else make_measure
+        measure: Any = measured(encoder, validation, task, args.per_device_eval_batch_size)
         rows = read_test(data, args.seed, args.do_predict, examples[0].labels)
         test: Any = None
         if rows:
@@ -326,9 +328,10 @@ def shot_ids(encoder: Encoder, examples: Sequence[Example], shots: int, seed: in
 
 
 def behind_ids(shots: list[int], text: list[int], encoder: Encoder) -> list[int]:
-    """A text behind others: a BOS stands in front of the first alone."""
-    bos = encoder.tokenizer.bos_token_id
-    return shots + text[1:] if shots and text[:1] == [bos] else shots + text
+    """A text behind others: what the tokenizer writes in front of it stands in front of the first."""
+    bos = encoder.tokenizer("").input_ids[:1]
+    written = bos == [encoder.tokenizer.bos_token_id] == text[:1]
+    return shots + text[1:] if shots and written else shots + text
 
 
 def behind(measure: AnswerMeasure, shots: list[int]) -> AnswerMeasure:

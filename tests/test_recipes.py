@@ -146,6 +146,22 @@ def test_shots_count_as_length_where_rows_are_packed(tmp_path, monkeypatch):
     assert not (tmp_path / "many" / "run.json").exists()
 
 
+def test_shots_stand_in_front_of_free_text_too(tmp_path):
+    """Such rows of one's own are measured by their answers, not by the loss alone."""
+    rows = "".join(
+        json.dumps({"prompt": f"two and {n}", "completion": str(n + 2)}) + "\n" for n in range(4)
+    )
+    (tmp_path / "rows.jsonl").write_text(rows)
+    argv = [
+        "--method", "few_shot", "--model_name_or_path", MODEL, "--train_file",
+        tmp_path / "rows.jsonl", "--validation_file", tmp_path / "rows.jsonl", "--max_length", "40",
+        "--shots", "2", "--output_dir", tmp_path / "out", "--report_to", "none",
+    ]  # fmt: skip
+    baseline.main([*map(str, argv)])
+    results = json.loads((tmp_path / "out" / "run.json").read_text())["results"]
+    assert "exact_match" in results["after"]
+
+
 def test_no_clipping_is_no_standstill(tmp_path):
     """Trainer reads 0 so; evaluations may be a share of the steps, as there."""
     more = "--max_grad_norm", "0", "--eval_steps", "0.6"
