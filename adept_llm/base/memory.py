@@ -22,6 +22,8 @@ USABLE = 0.9
 WHOLE = Sharding()
 # log-softmax, which is saved, its gradient and that of the logits live at once, in fp32
 SAVED_BYTES_PER_LOGIT, PASSING_BYTES_PER_LOGIT = 4, 2 * 4
+# a CPU's allocator raises a RuntimeError that only its text tells from others
+CPU_ALLOCATOR = "DefaultCPUAllocator: "
 # a step of a larger base takes minutes on a CPU: nobody does that unawares
 MOST_WITHOUT_GPU = 1_000_000_000
 # NF4 with double quantisation: 4 bits, 8 bits for each 64 weights, 32 bits for each 64 * 256
@@ -278,3 +280,9 @@ def _trained_parameters(model: "PreTrainedModel", config: AdeptConfig) -> int:
     table = BaseTable(base.num_embeddings, base.embedding_dim, rms=1.0)
     adapter = AdeptEmbedding(base, config, table)
     return sum(p.numel() for p in adapter.trained_parameters().values())
+
+
+def is_full(error: Exception) -> bool:
+    """Whether memory ran out."""
+    full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return full or CPU_ALLOCATOR in str(error)
