@@ -198,18 +198,21 @@ class BaseTable:
             InputError: if width, vocabulary or values differ. The rms tells a fine-tuned table from
                 its parent and does not feel a change of dtype; the name may differ (moved folder).
         """
-        what = None
-        if self.hidden_size != other.hidden_size:
-            what = f"hidden size {self.hidden_size}, the model has {other.hidden_size}"
-        elif self.vocab_size != other.vocab_size:
-            what = f"vocabulary of {self.vocab_size}, the model has {other.vocab_size}"
-        elif not abs(self.rms - other.rms) <= 1e-4 * self.rms:  # nan is like nothing
-            what = f"table of rms {self.rms:.6g}, the model's has {other.rms:.6g}"
-        if what:
+        if unlike := self.unlike(other):
             raise InputError(
-                f"adapter: made for {self.name_or_path or 'another base'} with {what}; "
-                "load the base model it was trained on"
+                f"adapter: made for {self.name_or_path or 'another base'} with {unlike[0]}, the "
+                f"model has {unlike[1]}; load the base model it was trained on"
             )
+
+    def unlike(self, other: "BaseTable") -> tuple[str, str] | None:
+        """The first thing in which two tables differ, what it is here and there."""
+        if self.hidden_size != other.hidden_size:
+            return f"hidden size {self.hidden_size}", f"{other.hidden_size}"
+        if self.vocab_size != other.vocab_size:
+            return f"vocabulary of {self.vocab_size}", f"{other.vocab_size}"
+        if not abs(self.rms - other.rms) <= 1e-4 * self.rms:  # nan is like nothing
+            return f"table of rms {self.rms:.6g}", f"{other.rms:.6g}"
+        return None
 
 
 def config_to_json(config: AdeptConfig, base: BaseTable) -> dict[str, Any]:

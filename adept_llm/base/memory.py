@@ -273,6 +273,11 @@ def meta_model(
             f"model_name_or_path: a {config.model_type} is no decoder of text with an embedding "
             "layer over token ids; take one such as Llama"
         ) from error
+    except Exception as error:  # each kind computes with its fields in code of its own
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"model_name_or_path: no {config.model_type} can be made by its config.json ({why})"
+        ) from error
 
 
 def _trained_parameters(model: "PreTrainedModel", config: AdeptConfig) -> int:

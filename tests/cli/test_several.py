@@ -154,7 +154,7 @@ def test_adapters_that_cannot_share_a_base(refused, tmp_path, folder):
     assert "cannot share one base" in told and "--model_name_or_path" in told
     path.write_text(re.sub(r'rms": [0-9.e-]+', 'rms": 7.5', path.read_text()))
     told = refused("generate", *both, *ask, "--model_name_or_path", MODEL)
-    assert "tables of rms" in told
+    assert "share one base: table of rms " in told
     shutil.copytree(folder / "long", tmp_path / "quantized")
     record = record_of()
     (tmp_path / "quantized" / "run.json").write_bytes(
