@@ -45,11 +45,11 @@ def _head(
 ) -> str:
     front: dict[str, Any] = {}
     # the hub refuses cards whose base is a folder of some machine
-    if HUB_NAME.fullmatch(base) and not Path(base).exists():
+    if _on_hub(base):
         front["base_model"] = base
     front |= {"library_name": library, "pipeline_tag": "text-generation", "tags": [*tags]}
     lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in front.items()), "---", ""]
-    lines += [f"# {base.rstrip('/').rsplit('/', 1)[-1]}{made}"]
+    lines += [f"# {Path(base).name}{made}"]
     return "\n".join([*lines, *(f"\n{paragraph}" for paragraph in paragraphs)])
 
 
@@ -66,7 +66,7 @@ def adapter_card(
     """
     at = f", revision={revision!r}" if revision else ""
     paragraphs = [
-        f"An adapter of adept_llm for `{base}`{named(revision)}: the trained values of its "
+        f"An adapter of adept_llm for `{shown(base)}`{named(revision)}: the trained values of its "
         "embedding layer, and nothing of the base.",
         "\n".join(
             [
@@ -74,7 +74,7 @@ def adapter_card(
                 "from transformers import AutoModelForCausalLM",
                 "from adept_llm import load_adapter",
                 "",
-                f"model = AutoModelForCausalLM.from_pretrained({base!r}{at})",
+                f"model = AutoModelForCausalLM.from_pretrained({place(base)!r}{at})",
                 'model = load_adapter(model, "this folder")',
                 "```",
             ]
@@ -83,6 +83,20 @@ def adapter_card(
         "`adept-llm export FOLDER --format F --output_dir DIR` writes what servers read.",
     ]
     return model_card(base, adapter, "adept_llm", paragraphs, record)
+
+
+def shown(base: str) -> str:
+    """A base as cards name it: they are published, and tell no folder of this machine."""
+    return base if _on_hub(base) else Path(base).name
+
+
+def place(base: str) -> str:
+    """The same where code asks for the base."""
+    return base if _on_hub(base) else f"the folder {Path(base).name}"
+
+
+def _on_hub(base: str) -> bool:
+    return bool(HUB_NAME.fullmatch(base)) and not Path(base).exists()
 
 
 def named(revision: str | None) -> str:

@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -89,14 +90,17 @@ def whole_folder(folder: Path, write: Callable[[Path], None]) -> None:
         OSError: if it cannot be written; and what `write` raises.
     """
     made = [one for one in folder.absolute().parents if not one.exists()]
-    unfinished = folder.parent / f"{unfinished_name(folder)}{os.getpid()}"
+    # process numbers are those of one machine or container
+    unfinished = folder.parent / f"{unfinished_name(folder)}{uuid.uuid4().hex}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished.mkdir()
-        write(unfinished)
-        unfinished.rename(folder)
+        try:
+            write(unfinished)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
         for one in made:
             with contextlib.suppress(OSError):  # it holds something by now
                 one.rmdir()

@@ -87,11 +87,19 @@ def push_to_hub(
 
 
 def _write_card(folder: Path) -> None:
-    content = json.loads((folder / CONFIG_FILE).read_bytes())
-    base = content.get("base_model")
+    path = folder / CONFIG_FILE
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:  # JSON's and UTF-8's
+        raise InputError(f"adapter: {path} is not JSON ({error})") from error
+    base = content.get("base_model") if isinstance(content, dict) else {}
     if not isinstance(base, dict):  # another tool's
         return
-    name = base.get("name_or_path") or "an unnamed base"
-    record = RunRecord.read(folder)
-    card = adapter_card(name, base.get("revision"), content["adapter"], record)
+    name, revision = base.get("name_or_path") or "an unnamed base", base.get("revision")
+    adapter = content.get("adapter") if base else None
+    if not isinstance(adapter, dict) or not all(
+        isinstance(text, str) for text in (adapter.get("method"), name, revision or "")
+    ):
+        raise InputError(f"adapter: {path} is damaged; give a folder of save_adapter")
+    card = adapter_card(name, revision, adapter, RunRecord.read(folder))
     write_files(folder, {CARD_FILE: card.encode()})

@@ -26,12 +26,14 @@ class Together:
         runs: By name, the folder as it was given.
 
     Raises:
-        InputError: for bases that differ.
+        InputError: for none, and for bases that differ.
     """
 
     runs: dict[str, Tuned]
 
     def __post_init__(self) -> None:
+        if not self.runs:
+            raise InputError("adapter: none is given; name one or more")
         first, *others = self.runs
         for other in others:
             what = _difference(self.runs[first], self.runs[other])
@@ -156,11 +158,8 @@ def _difference(one: Tuned, other: Tuned) -> str | None:
             f"quantization {one.quantization} and {other.quantization} (to read both on one, give "
             "--quantization)"
         )
-    try:
-        one.table.check_same(other.table)
-    except InputError:
-        return f"tables of rms {one.table.rms:.6g} and {other.table.rms:.6g}"
-    return None
+    unlike = one.table.unlike(other.table)
+    return unlike and " and ".join(unlike)
 
 
 def _place(tuned: Tuned) -> str:

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from adept_llm.adapters import AdeptConfig, BaseTable, get_adapter, load_adapter, read_adapter
 from adept_llm.adapters.merge import tokenizer_with_virtual_tokens
 from adept_llm.adapters.saved import CONFIG_FILE
@@ -20,6 +22,7 @@ from adept_llm.base.loading import (
     load_model,
     load_tokenizer,
     named_by,
+    pick_dtype,
 )
 from adept_llm.compat.deepspeed import gathered
 from adept_llm.data import Encoder
@@ -55,7 +58,7 @@ class Tuned:
     record: RunRecord | None
     name_or_path: str
     revision: str | None = None
-    dtype: str = "auto"
+    dtype: str | torch.dtype = "auto"
     quantization: str = "none"
     template: str = "plain"
     max_length: int = 256
@@ -66,7 +69,7 @@ class Tuned:
         folder: str | Path,
         *,
         model_name_or_path: str | None = None,
-        dtype: str = "auto",
+        dtype: str | torch.dtype = "auto",
         quantization: str | None = None,
         template: str | None = None,
         max_length: int | None = None,
@@ -105,6 +108,7 @@ class Tuned:
         )  # fmt: skip
         with nullcontext() if model_name_or_path else named_by(found):
             _ = tuned.base_config
+        pick_dtype(dtype, tuned.base_config)
         tuned.check_width()
         return tuned
 
@@ -168,10 +172,10 @@ class Tuned:
         Raises:
             InputError: naming both.
         """
-        config: Any = self.base_config
+        config: Any = self.base_config.get_text_config()  # of a base that sees or hears as well
         # OPT-350m's table is narrower than its layers
-        width = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
-        if width != self.table.hidden_size:
+        width = getattr(config, "word_embed_proj_dim", None) or getattr(config, "hidden_size", None)
+        if width and width != self.table.hidden_size:
             raise InputError(
                 f"adapter: {self.folder} was made for hidden size {self.table.hidden_size}, "
                 f"{self.name_or_path} has {width}; load the base it was trained on"

@@ -25,8 +25,13 @@ def test_a_card_names_a_base_of_the_hub_and_how_to_load_it():
 
 
 def test_a_folder_of_a_machine_is_no_name_of_the_hub(tmp_path):
-    """Which refuses a card with such a base_model."""
-    assert "base_model" not in front(adapter_card(str(tmp_path), None, ADAPTER))
+    """Which refuses a card with such a base_model; the folder may say who trained."""
+    (tmp_path / "my base").mkdir()
+    card = adapter_card(str(tmp_path / "my base"), None, ADAPTER)
+    assert "base_model" not in front(card) and str(tmp_path) not in card
+    assert "for `my base`: " in card and "from_pretrained('the folder my base')" in card
+    gone = adapter_card("/home/somebody/base/", None, ADAPTER)
+    assert "# base, tuned" in gone and "somebody" not in gone
 
 
 def test_a_card_tells_own_data_by_its_file_s_name_alone():

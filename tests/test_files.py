@@ -3,12 +3,19 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
 from adept_llm.errors import InputError
-from adept_llm.files import write_files, write_whole, write_whole_folder
+from adept_llm.files import (
+    unfinished_name,
+    whole_folder,
+    write_files,
+    write_whole,
+    write_whole_folder,
+)
 
 
 @pytest.fixture
@@ -49,6 +56,13 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
         write_files(tmp_path / "run", {"x": b""})
 
 
+def taken(path, *given, mkdir=Path.mkdir, **more):
+    """Another process made it just before."""
+    mkdir(path, exist_ok=True)
+    if ".unfinished-" in path.name:
+        raise FileExistsError(errno.EEXIST, "File exists", str(path))
+
+
 @pytest.mark.parametrize(
     ("error", "full"),
     [
@@ -71,6 +85,19 @@ def test_room_is_asked_for_where_it_is_missing(tmp_path, error, full):
     assert str(error) in str(caught.value)
     assert ("name a folder with room" in str(caught.value)) == full
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_process_is_writing_stays(tmp_path, monkeypatch):
+    """It may have this one's number, on another machine or in another container."""
+    folder = tmp_path / "out"
+    other = tmp_path / f"{unfinished_name(folder)}{os.getpid()}"
+    other.mkdir()
+    whole_folder(folder, lambda target: (target / "x").write_text(""))
+    assert other.is_dir() and (folder / "x").is_file()
+    monkeypatch.setattr(Path, "mkdir", taken)
+    with pytest.raises(FileExistsError) as caught:
+        whole_folder(tmp_path / "again", lambda target: None)
+    assert Path(caught.value.filename).is_dir()
 
 
 def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):

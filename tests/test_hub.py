@@ -125,3 +125,26 @@ def test_a_hub_that_refuses_is_one_line(tmp_path, monkeypatch):
 
 def test_the_function_is_public():
     assert adept_llm.push_to_hub is push_to_hub and "push_to_hub" in dir(adept_llm)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", b"\xff", "[]", '{"base_model": {}}', '{"base_model": {"x": 1}, "adapter": 5}',
+     '{"base_model": {"x": 1}, "adapter": {}}',
+     '{"base_model": {"name_or_path": 5}, "adapter": {"method": "adept"}}'],
+)  # fmt: skip
+def test_a_damaged_adapter_is_not_pushed(tmp_path, hub, content):
+    save_adapter(adapted("llama"), tmp_path)
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "adapter_config.json").write_bytes(content)
+    with pytest.raises(InputError, match="adapter_config.json is (not JSON|damaged)") as caught:
+        push_to_hub(tmp_path, ID)
+    assert "\n" not in str(caught.value) and hub.asked == []
+    assert not (tmp_path / "README.md").exists()
+
+
+def test_an_adapter_of_peft_is_pushed_without_a_card(tmp_path, hub):
+    save_adapter(adapted("llama"), tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "PROMPT_TUNING"}')
+    push_to_hub(tmp_path, ID)
+    assert names(hub.store) == ["adapter_config.json", "adapter_model.safetensors"]

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from transformers import Gemma3Config
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter, save_adapter
 from adept_llm.base.loading import load_model
@@ -91,6 +92,20 @@ def test_a_base_of_another_width_is_refused_before_weights_are_read(saved, tmp_p
     (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_size": 64}))
     with pytest.raises(InputError, match="hidden size 128, .* has 64"):
         Tuned.open(saved, model_name_or_path=str(tmp_path))
+
+
+def test_the_width_of_a_base_that_sees_is_that_of_its_words(saved, tmp_path):
+    Gemma3Config(text_config={"hidden_size": 64}).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="hidden size 128, .* has 64"):
+        Tuned.open(saved, model_name_or_path=str(tmp_path))
+    Gemma3Config(text_config={"hidden_size": 128}).save_pretrained(tmp_path)
+    assert Tuned.open(saved, model_name_or_path=str(tmp_path))
+
+
+def test_a_dtype_is_checked_before_weights_are_read(saved):
+    assert Tuned.open(saved, dtype=torch.bfloat16).load_base().dtype == torch.bfloat16
+    with pytest.raises(InputError, match="dtype: half is unknown; choose one of auto, float32"):
+        Tuned.open(saved, dtype="half")
 
 
 def test_a_folder_without_an_adapter_is_refused(tmp_path):

@@ -1,6 +1,8 @@
 """What an adapter is: the method, its sizes and how its prompt starts."""
 
-import math
+import os
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,7 +11,10 @@ from adept_llm.adapters.methods import METHODS
 from adept_llm.errors import InputError
 
 DERIVED = ("bottleneck_size", "prompt_rank")  # by the method, where they are not given
+OPTIONAL = (*DERIVED, "prompt_init_text", "prompt_init_adapter", "name_or_path", "revision")
 INTEGERS = ("num_virtual_tokens", "offset_positions", "init_seed", *DERIVED)
+NUMBERS = ("bottleneck_dropout", "offset_scale")
+TEXTS = ("method", "prompt_init", "prompt_init_text", "prompt_init_adapter", "offset_init", "units")
 PROMPT_INITS = ("vocab", "text", "normal", "standard_normal", "adapter")
 UNITS = ("rms", "plain")
 OFFSET_INITS = ("scaled", "by_rank")
@@ -85,12 +90,12 @@ class AdeptConfig:
     )
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if self.method not in METHODS:
             raise InputError(
                 f"method: '{self.method}' is unknown; choose one of {', '.join(METHODS)}"
             )
         method = METHODS[self.method]
-        self._check_kinds()
         if self.num_virtual_tokens < 0:
             raise InputError(f"num_virtual_tokens: {self.num_virtual_tokens} is negative")
         if self.num_virtual_tokens == 0 and method.offset.default_size is None:
@@ -114,13 +119,17 @@ class AdeptConfig:
 
     def _check_kinds(self) -> None:
         """Refuse what YAML, JSON or Python give for a number and what is none: 5.0, True, nan."""
-        for name in INTEGERS:
-            value = getattr(self, name)
-            # True is an int too, and 1
-            if type(value) is not int and not (value is None and name in DERIVED):
-                raise InputError(f"{name}: {value!r} is no whole number; give one")
-        if not math.isfinite(self.offset_scale):
+        if isinstance(self.prompt_init_adapter, os.PathLike):  # which JSON cannot hold
+            object.__setattr__(self, "prompt_init_adapter", os.fspath(self.prompt_init_adapter))
+        given = vars(self)
+        _check_kind(given, INTEGERS, int, "is no whole number; give one")
+        _check_kind(given, NUMBERS, int | float, "is no number; give one")
+        _check_kind(given, TEXTS, str, "is no text; give one")
+        _check_kind(given, ("base_dropout",), bool, "is neither true nor false; give one of them")
+        if not abs(self.offset_scale) <= sys.float_info.max:
             raise InputError(f"offset_scale: {self.offset_scale} is not finite; give a number")
+        if not -(2**63) <= self.init_seed < 2**64:
+            raise InputError(f"init_seed: {self.init_seed} has more than 64 bits; give a smaller")
 
     def _settle(self, name: str, default: int | None, what: str) -> None:
         """Give a size that the method's forms have its default, and refuse one that they lack."""
@@ -189,18 +198,21 @@ class BaseTable:
             InputError: if width, vocabulary or values differ. The rms tells a fine-tuned table from
                 its parent and does not feel a change of dtype; the name may differ (moved folder).
         """
-        what = None
-        if self.hidden_size != other.hidden_size:
-            what = f"hidden size {self.hidden_size}, the model has {other.hidden_size}"
-        elif self.vocab_size != other.vocab_size:
-            what = f"vocabulary of {self.vocab_size}, the model has {other.vocab_size}"
-        elif abs(self.rms - other.rms) > 1e-4 * self.rms:
-            what = f"table of rms {self.rms:.6g}, the model's has {other.rms:.6g}"
-        if what:
+        if unlike := self.unlike(other):
             raise InputError(
-                f"adapter: made for {self.name_or_path or 'another base'} with {what}; "
-                "load the base model it was trained on"
+                f"adapter: made for {self.name_or_path or 'another base'} with {unlike[0]}, the "
+                f"model has {unlike[1]}; load the base model it was trained on"
             )
+
+    def unlike(self, other: "BaseTable") -> tuple[str, str] | None:
+        """The first thing in which two tables differ, what it is here and there."""
+        if self.hidden_size != other.hidden_size:
+            return f"hidden size {self.hidden_size}", f"{other.hidden_size}"
+        if self.vocab_size != other.vocab_size:
+            return f"vocabulary of {self.vocab_size}", f"{other.vocab_size}"
+        if not abs(self.rms - other.rms) <= 1e-4 * self.rms:  # nan is like nothing
+            return f"table of rms {self.rms:.6g}", f"{other.rms:.6g}"
+        return None
 
 
 def config_to_json(config: AdeptConfig, base: BaseTable) -> dict[str, Any]:
@@ -218,11 +230,31 @@ def config_from_json(content: dict[str, Any]) -> tuple[AdeptConfig, BaseTable]:
         adapter = dict(content["adapter"])
         # the start of the prompt is history: neither the text nor the old adapter is needed again
         adapter.update(prompt_init="vocab", prompt_init_text=None, prompt_init_adapter=None)
-        return AdeptConfig(**adapter), BaseTable(**content["base_model"])
-    except InputError:
-        raise
+        return AdeptConfig(**adapter), _table(**content["base_model"])
+    except InputError as error:
+        raise InputError(f"adapter_config.json: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"adapter_config.json: not an adept_llm adapter ({error}); expected the keys "
             "'adapter' and 'base_model' as written by save_adapter"
         ) from error
+
+
+def _table(**given: Any) -> BaseTable:
+    """The table that a file names."""
+    table = BaseTable(**given)
+    _check_kind(given, ("vocab_size", "hidden_size"), int, "is no whole number")
+    _check_kind(given, ("rms",), int | float, "is no number")
+    _check_kind(given, [n for n in OPTIONAL if n in given], str, "is no text")
+    if not 0 <= table.rms <= sys.float_info.max:
+        raise InputError(f"rms: {table.rms} is the length of no table")
+    return table
+
+
+def _check_kind(given: Mapping[str, Any], names: Iterable[str], kind: Any, said: str) -> None:
+    for name in names:
+        value = given[name]
+        # True is an int too, and 1
+        right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if not right and not (value is None and name in OPTIONAL):
+            raise InputError(f"{name}: {value!r} {said}")

@@ -91,8 +91,11 @@ def read_foreign(folder: Path) -> Foreign | None:
     for name, value in values.items():
         if not torch.isfinite(value).all():
             raise InputError(f"adapter: {folder} has values in {name} that are not finite")
-    base = content.get("base_model_name_or_path")
-    return Foreign(config, values, base or None, content.get("revision"))
+    base, revision = content.get("base_model_name_or_path"), content.get("revision")
+    for text in (base, revision):
+        if not isinstance(text, str | None):
+            raise InputError(f"adapter: {path} names its base as {text!r}, which is no text")
+    return Foreign(config, values, base or None, revision)
 
 
 def _offset(
@@ -112,10 +115,14 @@ def _offset(
     length = content.get("max_length")
     if (
         kind == BY_POSITION
+        and rank
         and rows != width
         and shapes == {"A": (length, rank), "B": (rank, width)}
     ):
-        scale = content.get("lora_alpha", 8) / math.sqrt(rank)
+        alpha = content.get("lora_alpha", 8)
+        if not isinstance(alpha, int | float):
+            raise InputError(f"adapter: {folder}: lora_alpha is {alpha!r} and no number")
+        scale = alpha / math.sqrt(rank)
         config = AdeptConfig(
             "dept", m, rank, offset_positions=rows, offset_scale=scale, units="plain"
         )
@@ -131,7 +138,6 @@ def _offset(
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
     """What the file of weights holds, as fp32 on the CPU."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     new, old = folder / WEIGHTS, folder / OLD_WEIGHTS
@@ -145,11 +151,15 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
             if new.is_file()
             else torch.load(old, map_location="cpu", weights_only=True)
         )
-        return {name: value.detach().float() for name, value in found.items()}
-    except (SafetensorError, OSError, RuntimeError, EOFError, AttributeError) as error:
-        raise InputError(f"adapter: {path} is damaged ({_line(error)})") from error
     except pickle.UnpicklingError as error:
         raise InputError(f"adapter: {path} holds more than tensors, and is not read") from error
+    except Exception as error:  # bytes that are no pickle are obeyed as if they were one
+        raise InputError(f"adapter: {path} is damaged ({_line(error)})") from error
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    ):
+        raise InputError(f"adapter: {path} holds other things than tensors by name")
+    return {name: value.detach().float() for name, value in found.items()}
 
 
 def _line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from adept_llm.base.memory import is_full
 from adept_llm.base.quantization import check_quantization, loading_options, prepare_for_adapters
 from adept_llm.compat.config import note_commit
 from adept_llm.compat.deepspeed import sharded_as, shards_weights
@@ -16,7 +17,7 @@ from adept_llm.compat.transformers import is_quantized
 from adept_llm.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # what goes with a base's weights wherever they go
@@ -38,7 +39,7 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
         _check_model_type(local)
     try:
         return AutoConfig.from_pretrained(name_or_path, revision=revision)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # each kind of model computes with its fields in code of its own
         if local.is_file():
             raise InputError(f"model_name_or_path: {local}: {_first_line(error)}") from error
         raise InputError(
@@ -72,7 +73,7 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> Any:
 def load_model(
     name_or_path: str,
     revision: str | None = None,
-    dtype: str = "auto",
+    dtype: str | torch.dtype = "auto",
     quantization: str = "none",
 ) -> Any:
     """The decoder, in evaluation mode, on the GPU where there is one.
@@ -86,7 +87,8 @@ def load_model(
         quantization: none, nf4 or int8; of the linear layers.
 
     Raises:
-        InputError: if the weights are missing or damaged, or the quantisation cannot work.
+        InputError: if weights are missing, damaged or of another shape than config.json says, or
+            the quantisation cannot work.
     """
     from transformers import AutoModelForCausalLM
 
@@ -94,17 +96,22 @@ def load_model(
     wanted = pick_dtype(dtype, config)
     shards = shards_weights()
     check_quantization(quantization, config, wanted, 3 if shards else 0)
-    model: Any
+    read: Any = AutoModelForCausalLM.from_pretrained
     try:
         with sharded_as(wanted):
-            model = AutoModelForCausalLM.from_pretrained(
+            model, told = read(
                 name_or_path,
                 revision=revision,
                 dtype=wanted,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `_check_whole` names them
                 **loading_options(quantization, wanted),
             )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # config.json names the code that runs, the files what it reads
+        if is_full(error) or isinstance(error, torch.AcceleratorError):
+            raise
         raise InputError(f"model_name_or_path: {name_or_path}: {_first_line(error)}") from error
+    _check_whole(model, told, name_or_path, quantization)
     note_commit(model.config, name_or_path, revision)
     prepare_for_adapters(model, shards)
     if not shards and not is_quantized(model):
@@ -150,14 +157,20 @@ def named_by(adapter: str | Path) -> Iterator[None]:
         raise InputError(f"{error} (the adapter {adapter} names it)") from error
 
 
-def pick_dtype(dtype: str, config: "PretrainedConfig") -> torch.dtype:
+def pick_dtype(dtype: str | torch.dtype, config: "PretrainedConfig") -> torch.dtype:
     """The frozen weights' dtype: as asked, else the checkpoint's, but not float16.
 
     float16 has no room for large activations and its gradients underflow; bfloat16 takes its place
     on GPUs that have it, float32 on CPUs, whose float16 products are forty times slower.
+
+    Raises:
+        InputError: for one that is none of `DTYPES`.
     """
-    if dtype != "auto":
-        return DTYPES[dtype]
+    name = str(dtype).removeprefix("torch.")
+    if name in DTYPES:
+        return DTYPES[name]
+    if name != "auto":
+        raise InputError(f"dtype: {name} is unknown; choose one of auto, {', '.join(DTYPES)}")
     stored = getattr(config, "dtype", None) or torch.float32
     if stored != torch.float16:
         return stored
@@ -219,12 +232,12 @@ def _check_model_type(path: Path) -> None:
 
     try:
         kind = json.loads(path.read_text("utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"model_name_or_path: {path} is damaged ({_first_line(error)})") from error
-    if kind is None:
+    if not isinstance(kind, str):
         raise InputError(f"model_name_or_path: {path} names no model_type; complete it")
     if kind not in CONFIG_MAPPING:
-        close = get_close_matches(str(kind), list(CONFIG_MAPPING), 1)
+        close = get_close_matches(kind, list(CONFIG_MAPPING), 1)
         meant = f"did you mean {close[0]}? Otherwise " if close else ""
         raise InputError(
             f"model_name_or_path: {path}: transformers {version} knows no model_type {kind!r}; "
@@ -236,5 +249,41 @@ def _has_only_sentencepiece(folder: Path) -> bool:
     return (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file()
 
 
+def _check_whole(
+    model: "PreTrainedModel", told: dict[str, Any], name_or_path: str, quantization: str
+) -> None:
+    """Refuse a base of which transformers made up a part, with a table that is easily missed.
+
+    Args:
+        model: as loaded; tied heads are no longer missing.
+        told: what `from_pretrained` says about the tensors.
+        name_or_path: the base.
+        quantization: as asked for.
+
+    Raises:
+        InputError: naming the first tensors.
+    """
+    where = f"model_name_or_path: {name_or_path}"
+    for name, stored, wanted in sorted(told["mismatched_keys"]):
+        raise InputError(
+            f"{where}: {name} is stored as {[*stored]}, config.json makes it {[*wanted]}; take "
+            "weights and config.json from one model"
+        )
+    if quantization == "none" and is_quantized(model):
+        return  # as it is stored: each method has names of its own for what it keeps
+    # a buffer is computed, and a file without it as good as any
+    learnt = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    if missing := sorted(learnt & set(told["missing_keys"])):
+        more = ", .." if len(missing) > 3 else ""
+        raise InputError(
+            f"{where}: {len(missing)} of the model's {len(learnt)} tensors are not in its files "
+            f"({', '.join(missing[:3])}{more}); take all files of a causal language model"
+        )
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """What an error says, with the second line where the first ends in a colon."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    if isinstance(error, KeyError):  # its text is the key alone
+        return f"{lines[0]} is not known"
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

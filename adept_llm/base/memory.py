@@ -22,6 +22,8 @@ USABLE = 0.9
 WHOLE = Sharding()
 # log-softmax, which is saved, its gradient and that of the logits live at once, in fp32
 SAVED_BYTES_PER_LOGIT, PASSING_BYTES_PER_LOGIT = 4, 2 * 4
+# a CPU's allocator raises a RuntimeError that only its text tells from others
+CPU_ALLOCATOR = "DefaultCPUAllocator: "
 # a step of a larger base takes minutes on a CPU: nobody does that unawares
 MOST_WITHOUT_GPU = 1_000_000_000
 # NF4 with double quantisation: 4 bits, 8 bits for each 64 weights, 32 bits for each 64 * 256
@@ -271,6 +273,11 @@ def meta_model(
             f"model_name_or_path: a {config.model_type} is no decoder of text with an embedding "
             "layer over token ids; take one such as Llama"
         ) from error
+    except Exception as error:  # each kind computes with its fields in code of its own
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"model_name_or_path: no {config.model_type} can be made by its config.json ({why})"
+        ) from error
 
 
 def _trained_parameters(model: "PreTrainedModel", config: AdeptConfig) -> int:
@@ -278,3 +285,9 @@ def _trained_parameters(model: "PreTrainedModel", config: AdeptConfig) -> int:
     table = BaseTable(base.num_embeddings, base.embedding_dim, rms=1.0)
     adapter = AdeptEmbedding(base, config, table)
     return sum(p.numel() for p in adapter.trained_parameters().values())
+
+
+def is_full(error: Exception) -> bool:
+    """Whether memory ran out."""
+    full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return full or CPU_ALLOCATOR in str(error)

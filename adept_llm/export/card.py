@@ -7,7 +7,7 @@ from pathlib import Path
 from adept_llm import __version__
 from adept_llm.adapters.merge import virtual_token_names
 from adept_llm.adapters.virtual_head import VirtualRow
-from adept_llm.card import CARD_FILE, model_card, named, plain_card
+from adept_llm.card import CARD_FILE, model_card, named, place, plain_card, shown
 from adept_llm.tuned import Tuned
 
 
@@ -22,7 +22,7 @@ def write_card(tuned: Tuned, target: Path, library: str, what: str, use: Sequenc
         use: Paragraphs: how it is used and served.
     """
     first = (
-        f"`{tuned.name_or_path}`{named(tuned.revision)} with its embedding layer tuned by "
+        f"`{shown(tuned.name_or_path)}`{named(tuned.revision)} with its embedding layer tuned by "
         f"adept_llm {__version__}{what}"
     )
     adapter = asdict(tuned.config)
@@ -77,7 +77,7 @@ def write_gguf_card(tuned: Tuned, target: Path, file: str, start: str) -> None:
 
 def write_extended_card(tuned: Tuned, target: Path, more: int) -> None:
     """README.md of an extended base, which knows no adapter."""
-    base = tuned.name_or_path
+    base = shown(tuned.name_or_path)
     text = (
         f"`{base}`{named(tuned.revision)} with {more} rows of zeros behind its table, and a head "
         "of its own; all other weights are the base's. It carries the adapters that `adept-llm "
@@ -85,7 +85,7 @@ def write_extended_card(tuned: Tuned, target: Path, more: int) -> None:
         f"of these rows. Its tokenizer knows them as `{_first(tuned)}`.. and puts none of them in "
         "front of a text."
     )
-    (target / CARD_FILE).write_text(plain_card(base, "transformers", [text]), "utf-8")
+    (target / CARD_FILE).write_text(plain_card(tuned.name_or_path, "transformers", [text]), "utf-8")
 
 
 def write_lora_card(
@@ -102,14 +102,14 @@ def write_lora_card(
     """
     what = (
         f", as a LoRA of rank {rank} of the embedding layer in PEFT's format (fp32, scaling 1). "
-        f"It is loaded on `{carrier}`, beside those of other tasks."
+        f"It is loaded on `{shown(carrier)}`, beside those of other tasks."
     )
     code = [
         "```python",
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        f"model = AutoModelForCausalLM.from_pretrained({carrier!r})",
+        f"model = AutoModelForCausalLM.from_pretrained({place(carrier)!r})",
         'model = PeftModel.from_pretrained(model, "this folder")',
         'tokenizer = AutoTokenizer.from_pretrained("this folder")',
         "```",
@@ -135,7 +135,7 @@ def write_peft_card(tuned: Tuned, target: Path) -> None:
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM",
         "",
-        f"model = AutoModelForCausalLM.from_pretrained({tuned.name_or_path!r}{at})",
+        f"model = AutoModelForCausalLM.from_pretrained({place(tuned.name_or_path)!r}{at})",
         'model = PeftModel.from_pretrained(model, "this folder")',
         "```",
     ]

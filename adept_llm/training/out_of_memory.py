@@ -3,14 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
-
-from adept_llm.base.memory import Needs, gib
+from adept_llm.base.memory import Needs, gib, is_full
 from adept_llm.errors import InputError
 from adept_llm.training.arguments import AdeptTrainingArguments
 
-# a CPU's allocator raises a RuntimeError that only its text tells from others
-CPU_ALLOCATOR = "DefaultCPUAllocator: "
 Estimated = Callable[[int | None, bool], Needs | None]
 """What a run needs by the tokens computed at a time, and whether gradients are checkpointed."""
 
@@ -31,12 +27,6 @@ def explained(advise: Callable[[], str]) -> Iterator[None]:
         if not is_full(error):
             raise
         raise InputError(f"memory: full{advise()}") from error
-
-
-def is_full(error: Exception) -> bool:
-    """Whether memory ran out."""
-    full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return full or CPU_ALLOCATOR in str(error)
 
 
 def advice(args: AdeptTrainingArguments, estimated: Estimated, largest: int, longest: int) -> str:

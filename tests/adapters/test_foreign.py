@@ -116,6 +116,9 @@ def test_a_prompt_starts_from_any_of_them(tmp_path):
         # rows by place or by width: the shapes do not say
         ("PROMPT_TUNING_LORA", {"A": A, "B": B}, {"max_length": WIDTH}, "neither"),
         ("PROMPT_TUNING", {"A": A}, {}, "neither"),
+        ("PROMPT_TUNING_LORA", {"A": BY_PLACE[:, :0], "B": B[:0]}, {}, "neither"),
+        ("PROMPT_TUNING_LORA", {"A": BY_PLACE, "B": B}, {"lora_alpha": None}, "lora_alpha is None"),
+        ("PROMPT_TUNING", {}, {"base_model_name_or_path": 5}, "its base as 5"),
     ],
 )
 def test_other_layouts_are_refused_in_one_line(tmp_path, kind, offsets, more, said):
@@ -140,6 +143,12 @@ class Code:
         ({"prompt_embeddings": torch.full((M, WIDTH), float("nan"))}, "not finite"),
         (b"", "is damaged"),
         (b"PK\x03\x04 cut short", "is damaged"),
+        (b"hello world", "is damaged"),
+        (b"\x80\x02X\x01\x00\x00\x00\xff.", "is damaged"),
+        (b"\x80\x02}q\x00.", "is damaged|holds"),
+        ({0: torch.ones(2)}, "other things than tensors by name"),
+        ({"prompt_embeddings": 3}, "other things than tensors by name"),
+        ([torch.ones(2)], "other things than tensors by name"),
         (None, "has neither adapter_model.safetensors nor adapter_model.bin"),
     ],
 )

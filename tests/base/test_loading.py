@@ -1,12 +1,14 @@
 """The frozen base: in its stored type, or in 4 and 8 bits; refused before weights are read."""
 
 import json
+import shutil
 from fnmatch import fnmatch
 from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from adept_llm import AdeptConfig, InputError, get_adapter, inject_adapter
 from adept_llm.adapters.frozen_table import root_mean_square, whole
@@ -23,7 +25,7 @@ from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
 from adept_llm.demo.world import examples
 from adept_llm.packing import make_batcher
-from tests.builders import loss_and_gradients, make_examples
+from tests.builders import loss_and_gradients, make_examples, small_model
 
 EXAMPLES = make_examples([(9, 2), (5, 3), (12, 1)])
 
@@ -218,3 +220,114 @@ def test_a_model_tuned_in_4_bits_is_evaluated_in_4_bits(tmp_path, capsys, monkey
     argv = ["--adapter", out, "--file", tmp_path / "train.jsonl", "--max_samples", 4]
     assert main(["evaluate", *map(str, argv)]) == 0
     assert used[0][-1] == "nf4" and "accuracy" in capsys.readouterr().out
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A copy of the demo's base, and what changes its config.json or its tensors."""
+    folder = tmp_path / "base"
+    shutil.copytree(MODEL, folder)
+
+    def change(config=None, keep=lambda name: True):
+        content = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(content | (config or {})))
+        tensors = load_file(folder / "model.safetensors")
+        kept = {name: value for name, value in tensors.items() if keep(name)}
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+        return str(folder)
+
+    return change
+
+
+def said_of(name_or_path, *how):
+    with pytest.raises(InputError) as caught:
+        load_model(name_or_path, *how)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+def test_a_base_without_all_its_weights_is_refused(base, quantization):
+    """transformers puts random ones in their place."""
+    name = base(keep=lambda name: ".layers.1." not in name)
+    line = said_of(name, None, "float32", quantization)
+    assert "9 of the model's" in line and "model.layers.1.input_layernorm.weight, " in line
+    name = base(keep=lambda name: ".layers.1." not in name and "embed" not in name)
+    assert "11 of the model's" in said_of(name, None, "float32", quantization)
+
+
+def test_a_head_that_is_tied_and_buffers_may_be_missing(base, tmp_path):
+    small_model("llama-tied").save_pretrained(tmp_path / "tied")
+    assert "lm_head.weight" not in load_file(tmp_path / "tied" / "model.safetensors")
+    tied = load_model(str(tmp_path / "tied"))
+    assert tied.lm_head.weight is tied.get_input_embeddings().weight
+    name = base({"tie_word_embeddings": True}, keep=lambda name: "lm_head" not in name)
+    assert load_model(name)
+    name = base({"tie_word_embeddings": False})
+    assert "1 of the model's" in said_of(name) and "lm_head.weight" in said_of(name)
+
+
+def test_a_base_that_is_stored_in_4_bits_is_whole(tmp_path):
+    load_model(str(MODEL), None, "float32", "nf4").save_pretrained(tmp_path)
+    assert load_model(str(tmp_path)).is_quantized
+
+
+def test_weights_of_another_shape_are_named(base):
+    line = said_of(base({"intermediate_size": 500}))
+    assert "model.layers.0.mlp.down_proj.weight is stored as [128, 256]" in line
+    assert "config.json makes it [128, 500]" in line
+
+
+@pytest.mark.parametrize("content", [b"hello", b"", None])
+def test_damaged_weights_are_told_in_a_line(base, content):
+    name = base()
+    path = f"{name}/model.safetensors"
+    with open(path, "rb") as file:
+        content = file.read()[:-100] if content is None else content
+    with open(path, "wb") as file:
+        file.write(content)
+    assert name in said_of(name)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"hidden_size": "x"}, "field 'hidden_size': .*'x'"),
+        ({"num_attention_heads": 7}, "not a multiple of the number of attention heads"),
+        ({"hidden_act": "nope"}, "'nope' is not known"),
+        ({"rope_parameters": {"rope_type": "nope", "rope_theta": 1e4}}, "'nope' is not known"),
+        ({"dtype": "nope"}, "config.json: .*'nope'"),
+        ({"model_type": ["llama"]}, "names no model_type"),
+        ({"hidden_size": -8}, "-8"),
+    ],
+)
+def test_a_config_json_that_cannot_be_is_told_in_a_line(base, config, said):
+    name = base(config)
+    with pytest.raises(InputError, match=said) as caught:
+        load_model(name)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_base(monkeypatch):
+    """It is told by another line, with what helps (training.out_of_memory)."""
+
+    def full(*given, **options):
+        raise error
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", full)
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+        torch.AcceleratorError("CUDA error: out of memory"),
+    ):
+        with pytest.raises(type(error)) as caught:
+            load_model(str(MODEL))
+        assert caught.value is error
+
+
+def test_a_dtype_is_a_name_or_torchs(base):
+    for given in ("bfloat16", torch.bfloat16):
+        assert load_model(str(MODEL), dtype=given).dtype == torch.bfloat16
+    for given in ("fp16", torch.int8):
+        assert "choose one of auto, float32" in said_of(str(MODEL), None, given)

@@ -110,6 +110,23 @@ def test_model_without_an_embedding_layer(capsys, tmp_path, train_file):
     assert "vit" in line and "embedding layer" in line
 
 
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ({"hidden_act": "nope"}, "nope"),
+        ({"rope_parameters": {"rope_type": "nope"}}, "nope"),
+        ({"head_dim": -8}, "negative dimension -32"),
+    ],
+)
+def test_model_that_its_config_json_cannot_make(capsys, tmp_path, train_file, field, said):
+    (tmp_path / "model").mkdir()
+    config = json.loads((MODEL / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | field))
+    argv = train(tmp_path, "--train_file", train_file, model=tmp_path / "model")
+    line = refused(capsys, tmp_path, *argv)
+    assert "no llama can be made by its config.json" in line and said in line
+
+
 def other_base(tmp_path, change):
     """The demo's base, changed; with an adapter of the unchanged one beside it."""
     adapter = save_adapter(

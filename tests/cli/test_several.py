@@ -9,11 +9,12 @@ import sys
 import pytest
 import torch
 
-from adept_llm import AdeptConfig, inject_adapter, save_adapter
+from adept_llm import AdeptConfig, InputError, inject_adapter, save_adapter
 from adept_llm.adapters import get_adapter
 from adept_llm.base.loading import load_model
 from adept_llm.cli.main import main
 from adept_llm.demo import MODEL
+from adept_llm.together import Together
 from tests.builders import record_of
 
 CONFIGS = {
@@ -107,6 +108,11 @@ def test_a_row_too_long_for_its_own_run_alone(capsys, tmp_path, folder):
     assert second["answer"]
 
 
+def test_none_is_too_few():
+    with pytest.raises(InputError, match="adapter: none is given"):
+        Together.open([])
+
+
 @pytest.fixture
 def refused(capsys, monkeypatch):
     """The one line of a command that reads no weights."""
@@ -154,7 +160,10 @@ def test_adapters_that_cannot_share_a_base(refused, tmp_path, folder):
     assert "cannot share one base" in told and "--model_name_or_path" in told
     path.write_text(re.sub(r'rms": [0-9.e-]+', 'rms": 7.5', path.read_text()))
     told = refused("generate", *both, *ask, "--model_name_or_path", MODEL)
-    assert "tables of rms" in told
+    assert "share one base: table of rms " in told
+    path.write_text(path.read_text().replace('vocab_size": 1024', 'vocab_size": 1000'))
+    told = refused("generate", *both, *ask, "--model_name_or_path", MODEL)
+    assert "share one base: vocabulary of 1024 and 1000; " in told
     shutil.copytree(folder / "long", tmp_path / "quantized")
     record = record_of()
     (tmp_path / "quantized" / "run.json").write_bytes(
