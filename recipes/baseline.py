@@ -328,7 +328,7 @@ def shot_ids(encoder: Encoder, examples: Sequence[Example], shots: int, seed: in
 
 
 def behind_ids(shots: list[int], text: list[int], encoder: Encoder) -> list[int]:
-    """A text behind others: what the tokenizer writes in front of it stands in front of the first."""
+    """A text behind others: the tokenizer's BOS stands in front of the first alone."""
     bos = encoder.tokenizer("").input_ids[:1]
     written = bos == [encoder.tokenizer.bos_token_id] == text[:1]
     return shots + text[1:] if shots and written else shots + text

@@ -64,7 +64,7 @@ def test_merged_model_is_stock_and_answers_alike(tmp_path):
 
 
 def test_virtual_tokens_are_never_answered_and_a_head_keeps_its_bias():
-    """Their logits are those of row 0: where that is the best but forbidden, they would win."""
+    """Not even where the base's best row is forbidden."""
     model = adapted()
     old = model.get_output_embeddings()
     head = nn.Linear(old.in_features, old.out_features)
