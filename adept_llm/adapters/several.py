@@ -184,7 +184,7 @@ def only(model: "PreTrainedModel", name: str) -> Iterator[None]:
     """Let a model with several adapters have this one alone, as `load_adapter` would give it.
 
     Raises:
-        InputError: for a name that is not there.
+        InputError: for a name that is not there, and where the adapter was merged meanwhile.
     """
     layer = several_of(model)
     if name not in layer.names:
@@ -195,5 +195,10 @@ def only(model: "PreTrainedModel", name: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if model.get_input_embeddings() is not chosen:
+            raise InputError(
+                f"adapters: {name!r} was merged within `only`, so the others have no model now; "
+                "load the base again, and what is to be merged by load_adapter"
+            )
         layer.train(chosen.training)
         model.set_input_embeddings(layer)

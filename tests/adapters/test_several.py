@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from adept_llm import (
     InputError,
@@ -233,6 +236,13 @@ def test_what_is_not_told_is_refused(base):
         merge_adapter(model, None)
     with pytest.raises(InputError, match="none is given"):
         load_adapters(small_model(base[0]), {})
+
+
+def test_a_merge_within_only_is_told(base):
+    """The others would come back in front of a longer head, silently."""
+    model, tokenizer = together(base), WordLevel({"<unk>": 0}, unk_token="<unk>")
+    with pytest.raises(InputError, match="'a' was merged within `only`"), only(model, "a"):
+        merge_adapter(model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(tokenizer)))
 
 
 def test_an_adapter_of_another_base_is_refused(base):
