@@ -9,6 +9,7 @@ from typing import Any
 from adept_llm.record import RunRecord
 
 CARD_FILE = "README.md"
+UNNAMED = "an unnamed base"
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -49,7 +50,7 @@ def _head(
         front["base_model"] = base
     front |= {"library_name": library, "pipeline_tag": "text-generation", "tags": [*tags]}
     lines = ["---", *(f"{name}: {json.dumps(value)}" for name, value in front.items()), "---", ""]
-    lines += [f"# {Path(base).name}{made}"]
+    lines += [f"# {shown(base).rsplit('/', 1)[-1]}{made}"]
     return "\n".join([*lines, *(f"\n{paragraph}" for paragraph in paragraphs)])
 
 
@@ -87,12 +88,12 @@ def adapter_card(
 
 def shown(base: str) -> str:
     """A base as cards name it: they are published, and tell no folder of this machine."""
-    return base if _on_hub(base) else Path(base).name
+    return base if _on_hub(base) else Path(base).resolve().name
 
 
 def place(base: str) -> str:
     """The same where code asks for the base."""
-    return base if _on_hub(base) else f"the folder {Path(base).name}"
+    return base if base == UNNAMED or _on_hub(base) else f"the folder {shown(base)}"
 
 
 def _on_hub(base: str) -> bool:

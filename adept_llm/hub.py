@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from adept_llm.card import CARD_FILE, adapter_card
+from adept_llm.card import CARD_FILE, UNNAMED, adapter_card
 from adept_llm.errors import InputError
 from adept_llm.files import write_files
 from adept_llm.record import RECORD_FILE, RunRecord
@@ -95,7 +95,7 @@ def _write_card(folder: Path) -> None:
     base = content.get("base_model") if isinstance(content, dict) else {}
     if not isinstance(base, dict):  # another tool's
         return
-    name, revision = base.get("name_or_path") or "an unnamed base", base.get("revision")
+    name, revision = base.get("name_or_path") or UNNAMED, base.get("revision")
     adapter = content.get("adapter") if base else None
     if not isinstance(adapter, dict) or not all(
         isinstance(text, str) for text in (adapter.get("method"), name, revision or "")

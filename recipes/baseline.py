@@ -54,10 +54,13 @@ READ = frozenset(
     "validation_file test_file template max_length loss_on max_train_samples "
     "max_validation_samples k_shot output_dir overwrite_output_dir resume_from_checkpoint "
     "max_steps learning_rate warmup_steps max_grad_norm seed packing per_device_train_batch_size "
-    "per_device_eval_batch_size eval_strategy eval_steps do_predict".split()
+    "per_device_eval_batch_size eval_strategy eval_steps do_predict run_name".split()
 )
-# which it does anyway
-ANYWAY = {"save_strategy": "no", "report_to": "none"}
+# which it does anyway, or which change nothing that is learnt
+ANYWAY: dict[str, Any] = {
+    "save_strategy": "no", "report_to": "none", "optim": "adamw_torch", "do_train": True,
+    "do_eval": True, "disable_tqdm": True,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

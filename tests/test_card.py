@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import yaml
 
-from adept_llm.card import adapter_card
+from adept_llm.card import UNNAMED, adapter_card
 from tests.builders import record_of
 
 ADAPTER = {"method": "adept", "num_virtual_tokens": 5, "bottleneck_size": 3}
@@ -24,7 +24,7 @@ def test_a_card_names_a_base_of_the_hub_and_how_to_load_it():
     assert "| learnt" not in card
 
 
-def test_a_folder_of_a_machine_is_no_name_of_the_hub(tmp_path):
+def test_a_folder_of_a_machine_is_no_name_of_the_hub(tmp_path, monkeypatch):
     """Which refuses a card with such a base_model; the folder may say who trained."""
     (tmp_path / "my base").mkdir()
     card = adapter_card(str(tmp_path / "my base"), None, ADAPTER)
@@ -32,6 +32,9 @@ def test_a_folder_of_a_machine_is_no_name_of_the_hub(tmp_path):
     assert "for `my base`: " in card and "from_pretrained('the folder my base')" in card
     gone = adapter_card("/home/somebody/base/", None, ADAPTER)
     assert "# base, tuned" in gone and "somebody" not in gone
+    monkeypatch.chdir(tmp_path / "my base")
+    assert "# my base, tuned" in adapter_card(".", None, ADAPTER)
+    assert "from_pretrained('an unnamed base')" in adapter_card(UNNAMED, None, ADAPTER)
 
 
 def test_a_card_tells_own_data_by_its_file_s_name_alone():

@@ -164,7 +164,16 @@ def test_shots_stand_in_front_of_free_text_too(tmp_path):
 
 def test_no_clipping_is_no_standstill(tmp_path):
     """Trainer reads 0 so; evaluations may be a share of the steps, as there."""
-    more = "--max_grad_norm", "0", "--eval_steps", "0.6"
+    more = (
+        "--max_grad_norm",
+        "0",
+        "--eval_steps",
+        "0.6",
+        "--disable_tqdm",
+        "true",
+        "--do_train",
+        "1",
+    )
     results = results_of(tmp_path / "out", "full", *more)
     assert results["before"]["loss"] > results["after"]["loss"]
     log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").open()]

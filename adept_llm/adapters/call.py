@@ -20,9 +20,6 @@ class CallState:
         # torch.compile follows this dict, and not attributes that are set
         return self.of_thread.__dict__
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "CallState":
-        return CallState()
-
     def __reduce__(self) -> tuple[type["CallState"], tuple[()]]:
         return CallState, ()
 

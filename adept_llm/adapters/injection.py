@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -14,7 +15,7 @@ from adept_llm.adapters.frozen_table import Gather, root_mean_square, whole
 from adept_llm.adapters.insertion import insert_virtual_tokens
 from adept_llm.adapters.layer import AdeptEmbedding, embed_scale_of
 from adept_llm.adapters.positions import tell_positions
-from adept_llm.adapters.pretrained import refuse_resizing, save_as_adapter
+from adept_llm.adapters.pretrained import resize_token_embeddings, save_as_adapter
 from adept_llm.adapters.saved import copy_values, read_adapter, saved_prompt
 from adept_llm.adapters.several import SeveralAdapters
 from adept_llm.errors import InputError
@@ -150,7 +151,8 @@ def attach(
     # of the rows as they are read: behind the insertion
     if any(adapter.offset.needs_positions for adapter in adapters):
         tell_positions(model)
-    model.resize_token_embeddings = refuse_resizing  # type: ignore[method-assign]
+    resized = MethodType(resize_token_embeddings, model)
+    model.resize_token_embeddings = resized  # type: ignore[method-assign]
     if isinstance(embedding, SeveralAdapters):
         model.save_pretrained = _refuse_saving  # type: ignore[method-assign]
     else:

@@ -56,12 +56,14 @@ def _insert(
     layer.call.told.pop("inserted_before", None)
     alone = isinstance(layer, AdeptEmbedding)
     # a packed row holds P; to look for it would wait for the device
-    if "packed_layout" in kwargs or (alone and not (layer.active and layer.virtual_token_ids)):
+    if "packed_layout" in kwargs or (alone and not layer.virtual_token_ids):
         return None
     given = named(model, args, kwargs)
     ids: Tensor | None = given.get("input_ids")
     if ids is None or ids.is_meta or not ids.shape[1]:
         return None
+    if alone and not layer.active:
+        return (), {**given, "input_ids": _words(layer, given)}
     cache = given_cache(given)
     if cache is not None and cache.get_seq_length():
         # of a cache that holds ids as they were given, the caller says what stands where
@@ -87,6 +89,17 @@ def _virtual_ids(layer: AdeptEmbedding | SeveralAdapters, given: dict[str, Any])
     if isinstance(mask, Tensor) and mask.shape == ids.shape:
         virtual = virtual & mask.bool()
     return virtual
+
+
+def _words(layer: AdeptEmbedding | SeveralAdapters, given: dict[str, Any]) -> Tensor:
+    """Ids [B, L] for the base alone, whose kernel on a GPU would end the process at any other."""
+    if _virtual_ids(layer, given).any():
+        raise InputError(
+            "input_ids: hold virtual tokens, which a model does not know within `without_adapter`; "
+            "give it words alone"
+        )
+    ids: Tensor = given["input_ids"]
+    return ids.masked_fill(ids >= layer.table.vocab_size, 0)
 
 
 def _take_off(model: Any, args: Any, output: Any) -> None:

@@ -1,19 +1,20 @@
-"""What stock programs find in an injected model: its own save_pretrained, and a load that is quiet.
+"""What stock programs find in an injected model: what saves, loads and resizes it.
 
 transformers.Trainer saves by `model.save_pretrained`, and on resuming, and for the best checkpoint,
 reads `model.safetensors` back without strictness. So that file holds the adapter's values under the
 model's names, beside the two files that `load_adapter` reads. No row of the base is written.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MethodType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from adept_llm.adapters.layer import AdeptEmbedding, get_adapter
-from adept_llm.adapters.saved import adapter_files, check_whole
+from adept_llm.adapters.saved import CONFIG_FILE, adapter_files, check_whole
 from adept_llm.errors import InputError
 from adept_llm.files import write_files
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MODEL_FILE = "model.safetensors"
+OF_ADAPTER = re.compile(r"(^|\.)(prompt|offset)\.")
 
 
 def save_as_adapter(model: "PreTrainedModel") -> None:
@@ -68,7 +70,7 @@ def save_pretrained(
         return
     adapter = get_adapter(model)
     path = _path_of(model, adapter)
-    _check_no_model(Path(save_directory), path)
+    _check_no_model(Path(save_directory))
     values: dict[str, Tensor] = dict(adapter.trained_parameters())
     if state_dict is not None:
         values = {name: state_dict.get(path + name, value) for name, value in values.items()}
@@ -80,38 +82,56 @@ def save_pretrained(
     write_files(Path(save_directory), files)
 
 
-def refuse_resizing(*args: Any, **kwargs: Any) -> NoReturn:
-    """In the place of resize_token_embeddings of an injected model, whose table is frozen."""
+def resize_token_embeddings(
+    model: "PreTrainedModel",
+    new_num_tokens: int | None = None,
+    pad_to_multiple_of: int | None = None,
+    mean_resizing: bool = True,
+) -> Any:
+    """In the place of resize_token_embeddings of an injected model, whose table is frozen.
+
+    Args:
+        model: an injected model.
+        new_num_tokens: rows of the table, which have to be those that it has.
+        pad_to_multiple_of: as in stock resizing, which makes the rows more.
+        mean_resizing: without effect.
+
+    Returns:
+        The embedding layer.
+
+    Raises:
+        InputError: for another size.
+    """
+    layer: Any = model.get_input_embeddings()
+    rows = layer.table.vocab_size
+    if new_num_tokens in (None, rows) and rows % (pad_to_multiple_of or 1) == 0:
+        return layer
     raise InputError(
         "resize_token_embeddings: the table is frozen and has an adapter; resize the base model "
         "before the adapter is put in"
     )
 
 
-def _check_no_model(folder: Path, path: str) -> None:
+def _check_no_model(folder: Path) -> None:
     """Refuse to overwrite the weights of a model, such as the base's own.
-
-    Args:
-        folder: where an adapter is to be written.
-        path: what stands before its names.
 
     Raises:
         InputError: for a model's shards, or a file that holds more than an adapter.
     """
     from safetensors import SafetensorError, safe_open
 
-    own = (f"{path}prompt.", f"{path}offset.")
     found = folder / f"{MODEL_FILE}.index.json"
     if not found.exists():
         found = folder / MODEL_FILE
         try:
             with safe_open(found, framework="pt") as file:
-                if all(name.startswith(own) for name in file.keys()):
+                if all(OF_ADAPTER.search(name) for name in file.keys()):
                     return
         except FileNotFoundError:
             return
-        except SafetensorError:  # a model's, damaged
-            pass
+        except SafetensorError:  # damaged: whose it was is told by what lies beside it
+            if (folder / CONFIG_FILE).exists():
+                return
     raise InputError(
         f"save_pretrained: {found} holds the weights of a model, which the adapter would replace; "
         "name another folder"

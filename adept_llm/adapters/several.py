@@ -195,10 +195,11 @@ def only(model: "PreTrainedModel", name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if model.get_input_embeddings() is not chosen:
-            raise InputError(
-                f"adapters: {name!r} was merged within `only`, so the others have no model now; "
-                "load the base again, and what is to be merged by load_adapter"
-            )
-        layer.train(chosen.training)
-        model.set_input_embeddings(layer)
+        if kept := model.get_input_embeddings() is chosen:
+            layer.train(chosen.training)
+            model.set_input_embeddings(layer)
+    if not kept:
+        raise InputError(
+            f"adapters: {name!r} was merged within `only`, so the others have no model now; "
+            "load the base again, and what is to be merged by load_adapter"
+        )

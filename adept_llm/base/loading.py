@@ -40,8 +40,9 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
     try:
         return AutoConfig.from_pretrained(name_or_path, revision=revision)
     except Exception as error:  # each kind of model computes with its fields in code of its own
-        if local.is_file():
-            raise InputError(f"model_name_or_path: {local}: {_first_line(error)}") from error
+        if local.is_file() or not isinstance(error, OSError | ValueError):
+            where = local if local.is_file() else name_or_path
+            raise InputError(f"model_name_or_path: {where}: {_first_line(error)}") from error
         raise InputError(
             f"model_name_or_path: {name_or_path} is neither a folder here nor a model the hub "
             f"gives out ({_first_line(error)}); give a local folder"

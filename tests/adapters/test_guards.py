@@ -72,7 +72,19 @@ def test_the_table_of_an_injected_model_is_not_resized():
     before = model(IDS).logits
     with pytest.raises(InputError, match="resize the base model before"):
         model.resize_token_embeddings(VOCAB + 8)
+    assert model.resize_token_embeddings(VOCAB) is get_adapter(model)  # as scripts call it anyway
     assert torch.equal(model(IDS).logits, before)
+
+
+def test_virtual_ids_within_without_adapter_are_told():
+    """A kernel on a GPU would end the process; what a mask hides is padding."""
+    model, base = adapted(), small_model("llama-grouped")
+    ids, mask = torch.tensor([[VOCAB, 5, 6]]), torch.tensor([[0, 1, 1]])
+    with without_adapter(model):
+        with pytest.raises(InputError, match="give it words alone"):
+            model(ids)
+        padded = base(ids.clamp(max=VOCAB - 1), attention_mask=mask).logits
+        assert torch.equal(model(ids, attention_mask=mask).logits[:, 1:], padded[:, 1:])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

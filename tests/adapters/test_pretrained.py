@@ -75,15 +75,19 @@ def test_the_folder_of_a_base_is_not_overwritten(tmp_path, shard_size):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_damaged_file_may_be_a_base_and_an_adapter_is_replaced(tmp_path):
-    adapted().save_pretrained(tmp_path)
+def test_an_adapter_is_replaced_and_a_damaged_file_may_be_a_base(tmp_path):
+    """Even by one of another architecture; what lies beside a damaged file tells whose it was."""
+    adapted("gpt2").save_pretrained(tmp_path)
     other = adapted(method="ulpt")
     other.save_pretrained(tmp_path)
     loaded = load_adapter(small_model("llama-grouped"), tmp_path)
     assert get_adapter(loaded).config == get_adapter(other).config
     (tmp_path / "model.safetensors").write_bytes(b"cut")
+    other.save_pretrained(tmp_path)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(InputError, match="weights of a model"):
-        other.save_pretrained(tmp_path)
+        other.save_pretrained(tmp_path / "base")
 
 
 def test_a_copy_saves_its_own_values(tmp_path):

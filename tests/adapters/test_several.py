@@ -243,6 +243,10 @@ def test_a_merge_within_only_is_told(base):
     model, tokenizer = together(base), WordLevel({"<unk>": 0}, unk_token="<unk>")
     with pytest.raises(InputError, match="'a' was merged within `only`"), only(model, "a"):
         merge_adapter(model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(tokenizer)))
+    model = together(base)
+    with pytest.raises(KeyboardInterrupt), only(model, "a"):  # not told as another fault
+        model.set_input_embeddings(several_of(together(base)).base)
+        raise KeyboardInterrupt
 
 
 def test_an_adapter_of_another_base_is_refused(base):
