@@ -19,6 +19,7 @@ OWN = frozenset({
     "seed", "data_seed", "init_seed", "output_dir", "logging_dir", "run_name", "report_to",
     "disable_tqdm", "overwrite_output_dir", "resume_from_checkpoint", "train_fingerprint",
     "validation_fingerprint", "train_rows", "validation_rows",
+    "form",  # which the rows have, and earlier versions did not write down
 })  # fmt: skip
 RATES = ("learning_rate", "offset_learning_rate")
 
@@ -114,8 +115,10 @@ def key_of(run: Run, left_out: frozenset[str] = OWN) -> str:
 
 
 def _without(value: Any, names: frozenset[str]) -> Any:
+    """A value without these names, and without what is None: earlier versions had fewer names."""
     if isinstance(value, dict):
-        return {name: _without(one, names) for name, one in value.items() if name not in names}
+        kept = {name: one for name, one in value.items() if name not in names and one is not None}
+        return {name: _without(one, names) for name, one in kept.items()}
     return [_without(one, names) for one in value] if isinstance(value, list) else value
 
 

@@ -25,6 +25,13 @@ def test_runs_that_differ_by_seeds_and_place_are_one_group():
     assert groups[0].runs == (one, two)
 
 
+def test_runs_of_an_earlier_version_are_of_the_same_group():
+    """It wrote down fewer things, so that its seeds stood alone."""
+    data = {"kind": "labels", "template": "plain", "train_fingerprint": "0"}
+    later = data | {"form": "instruction", "tokens_per_batch": None}
+    assert len(group_of(run_of(seed=1, data=data), run_of(seed=2, data=later)).runs) == 2
+
+
 def test_runs_of_other_programs_may_have_any_kind_of_data():
     """Such as a name alone, which ended the whole report with a trace."""
     runs = [run_of(data=data) for data in ("sst2", "sst2", ["sst2", "rte"], 3, None, {})]
