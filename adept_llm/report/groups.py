@@ -91,7 +91,11 @@ class Group:
         return self.spread(lambda run: getattr(run, split).get(name))
 
     def rate(self, name: str) -> float | None:
-        """One of `RATES`; the method may have no use for the second."""
+        """One of `RATES`; None where the method has no use for it, though each run records both."""
+        offset = self.method in METHODS and METHODS[self.method].offset.default_size is not None
+        unused = name == RATES[1] and not offset
+        if unused or self.runs[0].number("results", "trained_parameters") == 0:
+            return None
         return self.runs[0].number("arguments", "training", name)
 
     @cached_property

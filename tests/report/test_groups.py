@@ -25,6 +25,20 @@ def test_runs_that_differ_by_seeds_and_place_are_one_group():
     assert groups[0].runs == (one, two)
 
 
+def test_a_rate_that_trains_nothing_is_none():
+    """Each run records both, for a baseline without training too."""
+    asked = content_of("zero_shot")
+    asked["results"]["trained_parameters"] = 0
+    runs = [
+        run_of(),
+        run_of(method="prompt_tuning"),
+        run_of(method="lora"),
+        Run(Path("z"), asked, {}, {}),
+    ]
+    found = [(g.rate("learning_rate"), g.rate("offset_learning_rate")) for g in group_runs(runs)]
+    assert found == [(0.3, 0.03), (0.3, None), (0.3, None), (None, None)]
+
+
 def test_runs_of_an_earlier_version_are_of_the_same_group():
     """It wrote down fewer things, so that its seeds stood alone."""
     data = {"kind": "labels", "template": "plain", "train_fingerprint": "0"}

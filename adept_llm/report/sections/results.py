@@ -1,6 +1,5 @@
 """Section 1: methods by tasks, and what each took."""
 
-from adept_llm.adapters.methods import METHODS
 from adept_llm.report.convergence import RULE
 from adept_llm.report.costs import COLUMNS, convergence
 from adept_llm.report.groups import LOSS, RATES, Comparison
@@ -66,8 +65,6 @@ def cost_table(comparison: Comparison) -> Html:
         for method, group in comparison.chosen(setting).items():
             yes, known = convergence(group)
             rates = [group.rate(name) for name in RATES]
-            if method not in METHODS or METHODS[method].offset.default_size is None:
-                rates[1] = None  # recorded for every run, whether it trains an offset or not
             cells = ["" if rate is None else f"{rate:g}" for rate in rates]
             cells += [numeric(column.of(group), column.form) for column in COLUMNS]
             cells.append(f"{yes} of {known}" if known else "")
