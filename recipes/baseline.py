@@ -14,7 +14,6 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -31,11 +30,12 @@ from adept_llm.base.loading import context_of, load_config, load_model, load_tok
 from adept_llm.cli.main import quiet, told
 from adept_llm.cli.parsing import check_writable, make_parser, parse
 from adept_llm.cli.train import data_record
-from adept_llm.data import Encoded, Encoder, Example
+from adept_llm.data import Encoded, Encoder
 from adept_llm.data.cached import encode_source
 from adept_llm.errors import InputError
-from adept_llm.evaluation.answers import Answered, AnswerMeasure
+from adept_llm.evaluation.answers import Answered
 from adept_llm.evaluation.measure import Measure, make_measure, measure_answers
+from adept_llm.evaluation.shots import behind, shot_ids
 from adept_llm.packing import Batch, Batcher, make_batcher, summed_loss
 from adept_llm.record import BaseRecord, RunRecord
 from adept_llm.tasks import get_task
@@ -300,53 +300,6 @@ def computing(bf16: bool) -> AbstractContextManager[Any]:
     """Mixed precision for weights that are fp32 masters."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
-
-
-def shot_ids(encoder: Encoder, examples: Sequence[Example], shots: int, seed: int) -> list[int]:
-    """Token ids of solved training rows, an empty line behind each; classes take turns.
-
-    Raises:
-        InputError: where no row fits max_length.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(examples), generator=generator).tolist()
-    waiting: dict[str, list[int]] = {}  # places in that order by class, the first one last
-    for place in reversed(range(len(order))):
-        one = examples[order[place]]
-        waiting.setdefault(one.target if one.labels else "", []).append(place)
-    gap = encoder.tokenizer("\n\n", add_special_tokens=False).input_ids
-    taken, found = Counter[str](), list[int]()
-    while waiting and taken.total() < shots:
-        rarest = min(waiting, key=lambda name: (taken[name], waiting[name][-1]))
-        solved = encoder.encode(examples[order[waiting[rarest].pop()]])
-        if not waiting[rarest]:
-            del waiting[rarest]
-        if solved:
-            found = behind_ids(found, solved.prompt_ids, encoder)
-            found += [*solved.target_ids[:-1], *gap]
-            taken[rarest] += 1
-    if not found:
-        raise InputError("shots: no training row fits max_length; raise it")
-    return found
-
-
-def behind_ids(shots: list[int], text: list[int], encoder: Encoder) -> list[int]:
-    """A text behind others: the tokenizer's BOS stands in front of the first alone."""
-    bos = encoder.tokenizer("").input_ids[:1]
-    written = bos == [encoder.tokenizer.bos_token_id] == text[:1]
-    return shots + text[1:] if shots and written else shots + text
-
-
-def behind(measure: AnswerMeasure, shots: list[int]) -> AnswerMeasure:
-    """A measure whose texts stand behind solved rows."""
-    windows = tuple(
-        [
-            replace(one, prompt_ids=behind_ids(shots, one.prompt_ids, measure.encoder))
-            for one in each
-        ]
-        for each in measure.windows
-    )
-    return replace(measure, windows=windows)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adept_llm.adapters import AdeptConfig, AdeptEmbedding, BaseTable
-from adept_llm.base.loading import load_tokenizer
 from adept_llm.cli.main import main as adept_llm
-from adept_llm.data import Encoder, Example
 from adept_llm.demo import MODEL
 from adept_llm.errors import InputError
-from adept_llm.evaluation.answers import AnswerMeasure
+from adept_llm.evaluation.shots import shot_ids
 from adept_llm.packing import make_batcher
-from adept_llm.tasks import get_task, load_split
 from tests.builders import small_model
+from tests.evaluation.test_shots import encoder_of, sst2_rows
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "tasks" / "fixtures"
@@ -87,46 +85,6 @@ def test_what_is_not_tuned_stays():
     assert all(p.dtype == torch.float32 for p in trained)
 
 
-def encoder_of(max_length):
-    return Encoder(load_tokenizer(str(MODEL)), "plain", max_length)
-
-
-def sst2_rows():
-    return load_split(get_task("sst2"), "train", FIXTURES / "sst2")
-
-
-def test_shots_are_solved_rows_that_take_turns_by_class():
-    """Balanced, behind each other, and in front of every text; a BOS begins the whole alone."""
-    encoder, rows = encoder_of(200), sst2_rows()
-    tokenizer = encoder.tokenizer
-    shots = baseline.shot_ids(encoder, rows, 4, seed=0)
-    *solved, nothing = tokenizer.decode(shots, skip_special_tokens=True).split("\n\n")
-    known = {
-        tokenizer.decode(each.prompt_ids + each.target_ids[:-1], skip_special_tokens=True): one
-        for one in rows
-        if (each := encoder.encode(one))
-    }
-    assert nothing == "" and len(set(solved)) == 4
-    classes = [known[text].target for text in solved]
-    assert len(set(classes[:2])) == len(set(classes[2:])) == 2
-    measure = AnswerMeasure.of(encoder, rows[:3])
-    for (before,), (after,) in zip(
-        measure.windows, baseline.behind(measure, shots).windows, strict=True
-    ):
-        assert after.prompt_ids == shots + before.prompt_ids[1:]
-        assert [n for n, i in enumerate(after.prompt_ids) if i == tokenizer.bos_token_id] == [0]
-
-
-def test_shots_are_rows_that_fit():
-    """A row that is too long to be encoded leaves its place to the next."""
-    rows = [Example("", "good film " * n, "yes", str(n), ("no", "yes")) for n in (1, 9, 2, 8)]
-    shots = baseline.shot_ids(encoder_of(30), rows, 4, seed=0)
-    texts = encoder_of(30).tokenizer.decode(shots, skip_special_tokens=True).split("\n\n")
-    assert sorted(text.count("good") for text in texts) == [0, 1, 2]
-    with pytest.raises(InputError, match="shots: no training row fits max_length; raise it"):
-        baseline.shot_ids(encoder_of(5), rows, 4, seed=0)
-
-
 def test_shots_count_as_length_where_rows_are_packed(tmp_path, monkeypatch):
     """A sliding window, and the context, hold them too."""
     told = []
@@ -139,7 +97,7 @@ def test_shots_count_as_length_where_rows_are_packed(tmp_path, monkeypatch):
     few = results_of(tmp_path / "few", "few_shot", "--shots", "2")
     zero = results_of(tmp_path / "zero", "zero_shot")
     assert few["after"]["loss"] != zero["after"]["loss"]
-    shots = baseline.shot_ids(encoder_of(200), sst2_rows(), 2, seed=42)
+    shots = shot_ids(encoder_of(200), sst2_rows(), 2, seed=42)
     assert told == [200 + len(shots), 200]
     with pytest.raises(InputError, match="of shots and 460 of text exceed the model's context of"):
         results_of(tmp_path / "many", "few_shot", "--max_length", "460")
